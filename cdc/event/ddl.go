@@ -1,0 +1,36 @@
+package event
+
+// DDL is one schema change, delivered after every row of its tables with a
+// commit ts at or below its own, and before every row above it.
+type DDL struct {
+	StartTs Ts
+	// CommitTs is the ts at which the new schema took effect.
+	CommitTs Ts
+	Type     DDLType
+	// JobID is TiDB's id of the DDL job, unique in a cluster.
+	JobID int64
+	// Query is the statement as the user wrote it.
+	Query string
+	// SQLMode, Charset and Collation are the session's when it ran the statement.
+	SQLMode            uint64
+	Charset, Collation string
+	// Schema is the database that the statement ran against or changed.
+	Schema string
+	// Table is the table after the change, nil for a statement on a database
+	// and for a dropped table or view.
+	Table *TableInfo
+	// PreTable is the table before the change, nil if it did not exist.
+	PreTable *TableInfo
+	// Changes holds every table that the statement changed: more than one for
+	// RENAME TABLE a TO b, c TO d, EXCHANGE PARTITION, DROP DATABASE and the like.
+	Changes []TableChange
+}
+
+// TableChange is what a DDL did to one table.
+type TableChange struct {
+	// Before is nil for a table that the DDL created, After for one that it dropped.
+	Before, After *TableInfo
+}
+
+// DDLType is TiDB's number for a kind of DDL statement (model.ActionType).
+type DDLType uint8

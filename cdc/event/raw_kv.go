@@ -1,0 +1,40 @@
+package event
+
+// Op is what a committed change did to its key.
+type Op uint8
+
+const (
+	// OpPut wrote a value.
+	OpPut Op = iota + 1
+	// OpDelete removed the key.
+	OpDelete
+)
+
+// String returns "put" or "delete".
+func (o Op) String() string {
+	switch o {
+	case OpPut:
+		return "put"
+	case OpDelete:
+		return "delete"
+	}
+	return "unknown op"
+}
+
+// RawKV is one committed change as TiKV stores it.
+type RawKV struct {
+	Op Op
+	// Key is the raw key: t{table id}_r{handle} for a row.
+	Key []byte
+	// Value is the new value; empty for a delete.
+	Value []byte
+	// OldValue is the value before the change; empty if there was none.
+	OldValue          []byte
+	StartTs, CommitTs Ts
+}
+
+// Size returns the bytes that the change holds in memory, for quotas.
+func (kv *RawKV) Size() int64 {
+	const overhead = 104 // the struct itself
+	return int64(overhead + len(kv.Key) + len(kv.Value) + len(kv.OldValue))
+}

@@ -1,0 +1,63 @@
+package sink
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// Sink receives the changes of one changefeed. The changefeed calls it; whoever
+// opened it closes it.
+type Sink interface {
+	// WriteRows delivers rows of one span in commit-ts order. Returning nil means
+	// that they are durable: the checkpoint may pass them. An error is retried
+	// with backoff, with the same rows, unless it is wrapped by Permanent.
+	//
+	// The rows, and the slices in them, belong to the caller again when WriteRows
+	// returns; see package event on what may be kept. ctx is cancelled when the
+	// changefeed stops, after its DrainTimeout. Calls overlap, each for a
+	// different span, only if the changefeed's WriteConcurrency is above 1.
+	WriteRows(ctx context.Context, rows []*event.RowChanged) error
+	// WriteDDL delivers a schema change. Every row of its tables with a commit ts
+	// at or below the DDL's has been written, and none above it. Errors, ctx and
+	// overlapping are as for WriteRows.
+	WriteDDL(ctx context.Context, ddl *event.DDL) error
+}
+
+// CheckpointWriter is an optional interface of a Sink. WriteCheckpoint is called
+// as the changefeed advances: every row and DDL with a commit ts at or below ts
+// has been written. ts never goes back while the changefeed runs. It is called
+// between writes, never during one, if WriteConcurrency is 1.
+type CheckpointWriter interface {
+	WriteCheckpoint(ctx context.Context, ts event.Ts) error
+}
+
+// RowFunc is a Sink that passes rows to a function and ignores DDL.
+type RowFunc func(ctx context.Context, rows []*event.RowChanged) error
+
+// WriteRows calls f.
+func (f RowFunc) WriteRows(ctx context.Context, rows []*event.RowChanged) error { return f(ctx, rows) }
+
+// WriteDDL does nothing.
+func (f RowFunc) WriteDDL(context.Context, *event.DDL) error { return nil }
+
+// Permanent marks an error that retrying cannot mend: the changefeed fails at
+// once and keeps its checkpoint. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+// IsPermanent reports whether err, or one it wraps, was marked by Permanent.
+func IsPermanent(err error) bool {
+	var p *permanentError
+	return errors.As(err, &p)
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
