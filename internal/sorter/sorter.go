@@ -1,0 +1,267 @@
+package sorter
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// Sorter orders the changes of one span. Create it with [New].
+//
+// A change passes through two places:
+//
+//	Add → mu.batches                    commit ts above sorted, in no order
+//	         │  Take, once resolved has passed sorted
+//	         ▼
+//	       ready                        commit ts at or below sorted, in order
+//
+// Add drops what is at or below the resolved ts, and sorted never exceeds it,
+// so whatever is sorted later follows what is in ready: nothing is ever merged.
+type Sorter struct {
+	mu struct {
+		sync.Mutex
+		batches  []batch
+		resolved event.Ts
+		rows     int   // in batches and ready
+		bytes    int64 // of the same
+		closed   bool
+	}
+
+	// The rest belongs to the goroutine that calls Take.
+
+	ready  []record // in order; emptied from the front
+	sorted event.Ts // every change at or below it is in ready or was taken
+}
+
+// batch is a slice given to Add, with the range of its commit ts.
+type batch struct {
+	kvs      []event.RawKV
+	min, max event.Ts
+}
+
+var errClosed = errors.New("take from sorter: it is closed")
+
+// New returns a sorter whose resolved ts is startTs: the first change it will
+// deliver has a commit ts above that.
+func New(startTs event.Ts) *Sorter {
+	s := &Sorter{sorted: startTs}
+	s.mu.resolved = startTs
+	return s
+}
+
+// Add takes over kvs: the array and the bytes it points to belong to the sorter
+// until Take hands them out, so a caller should not give a small slice of a
+// large array. Changes with a commit ts at or below the last Resolve are
+// dropped: they were delivered before, because a new subscription to a region
+// repeats rows. Add may be called from any goroutine, also from several at once.
+func (s *Sorter) Add(kvs []event.RawKV) {
+	b, bytes := newBatch(kvs)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.min <= s.mu.resolved {
+		resolved := s.mu.resolved
+		b, bytes = newBatch(slices.DeleteFunc(kvs, func(kv event.RawKV) bool { return kv.CommitTs <= resolved }))
+	}
+	if len(b.kvs) == 0 || s.mu.closed {
+		return
+	}
+	s.mu.batches = append(s.mu.batches, b)
+	s.mu.rows += len(b.kvs)
+	s.mu.bytes += bytes
+}
+
+// newBatch also returns the bytes that kvs hold in memory.
+func newBatch(kvs []event.RawKV) (b batch, bytes int64) {
+	if len(kvs) == 0 {
+		return batch{}, 0
+	}
+	b = batch{kvs: kvs, min: kvs[0].CommitTs, max: kvs[0].CommitTs}
+	for i := range kvs {
+		b.min = min(b.min, kvs[i].CommitTs)
+		b.max = max(b.max, kvs[i].CommitTs)
+		bytes += kvs[i].Size()
+	}
+	return b, bytes
+}
+
+// Resolve says that every change with a commit ts at or below ts has been added.
+// It may be called from any goroutine. The resolved ts never goes back: a lower
+// value is ignored.
+func (s *Sorter) Resolve(ts event.Ts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.resolved = max(s.mu.resolved, ts)
+}
+
+// ResolvedTs returns the highest ts given to Resolve, or the start ts. It may be
+// called from any goroutine.
+func (s *Sorter) ResolvedTs() event.Ts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.resolved
+}
+
+// Pending returns how many changes the sorter holds, and their bytes as
+// [event.RawKV.Size] counts them. Duplicates count until Take comes upon them.
+// It may be called from any goroutine.
+func (s *Sorter) Pending() (rows int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.rows, s.mu.bytes
+}
+
+// Take removes changes with a commit ts at or below min(limit, resolved ts) and
+// appends them to dst in order, without repeats of the same key, start ts and
+// commit ts. It stops at maxRows changes, or before one that would exceed
+// maxBytes, but takes one if there is any.
+//
+// through is the ts up to which everything has been taken. It is min(limit,
+// resolved ts) if nothing at or below that is left. Otherwise it is the last
+// taken change's commit ts, less one if changes with the same commit ts are left.
+//
+// One goroutine at a time may call Take. An error means that changes could not
+// be read back from where they were spilled, or that the sorter is closed;
+// changes held in memory cause none. Then dst is returned as it was.
+func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts, err error) {
+	s.mu.Lock()
+	limit = min(limit, s.mu.resolved)
+	closed := s.mu.closed
+	s.mu.Unlock()
+	if closed {
+		return dst, 0, errClosed
+	}
+
+	n, size := 0, int64(0)
+	for {
+		if len(s.ready) == 0 && s.sorted < limit {
+			s.sortResolved()
+		}
+		if len(s.ready) == 0 || event.Ts(s.ready[0].key) > limit {
+			through = limit
+			break
+		}
+		next := &s.ready[0]
+		bytes := next.kv.Size()
+		if n > 0 && (n >= maxRows || size+bytes > maxBytes) {
+			through = dst[len(dst)-1].CommitTs
+			if event.Ts(next.key) == through {
+				through--
+			}
+			break
+		}
+		dst = append(dst, *next.kv)
+		n++
+		size += bytes
+		// The batch may outlive this change by far; what it points to need not.
+		*next.kv = event.RawKV{}
+		*next = record{}
+		s.ready = s.ready[1:]
+	}
+	if len(s.ready) == 0 {
+		s.ready = nil
+	}
+	s.release(n, size)
+	return dst, through, nil
+}
+
+// sortResolved fills ready, which is empty, with what has become final since
+// the last time.
+func (s *Sorter) sortResolved() {
+	due, n, resolved := s.dueBatches()
+	s.sorted = resolved
+	if n == 0 {
+		return
+	}
+	records := make([]record, 0, n)
+	var rest []batch
+	for _, b := range due {
+		final := b.kvs
+		if b.max > resolved {
+			final = splitFinal(b.kvs, resolved)
+			r, _ := newBatch(b.kvs[:len(b.kvs)-len(final)])
+			rest = append(rest, r)
+		}
+		for i := range final {
+			records = append(records, record{uint64(final[i].CommitTs), &final[i]})
+		}
+	}
+	if len(rest) > 0 {
+		s.mu.Lock()
+		s.mu.batches = append(s.mu.batches, rest...)
+		s.mu.Unlock()
+	}
+	var rows int
+	var bytes int64
+	s.ready, rows, bytes = arrange(records)
+	s.release(rows, bytes)
+}
+
+// dueBatches removes the batches that hold a change at or below the resolved
+// ts, which it returns. n is an upper bound of the number of such changes.
+func (s *Sorter) dueBatches() (due []batch, n int, resolved event.Ts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resolved = s.mu.resolved
+	count := 0
+	for i := range s.mu.batches {
+		if s.mu.batches[i].min <= resolved {
+			count++
+			n += len(s.mu.batches[i].kvs)
+		}
+	}
+	if count == len(s.mu.batches) {
+		due, s.mu.batches = s.mu.batches, nil
+		return due, n, resolved
+	}
+	due = make([]batch, 0, count)
+	rest := make([]batch, 0, len(s.mu.batches)-count) // anew, to give a burst's array back
+	for _, b := range s.mu.batches {
+		if b.min <= resolved {
+			due = append(due, b)
+		} else {
+			rest = append(rest, b)
+		}
+	}
+	s.mu.batches = rest
+	return due, n, resolved
+}
+
+// splitFinal moves the changes at or below resolved to the end of kvs and
+// returns that end.
+func splitFinal(kvs []event.RawKV, resolved event.Ts) []event.RawKV {
+	end := len(kvs)
+	for i := 0; i < end; {
+		if kvs[i].CommitTs > resolved {
+			i++
+			continue
+		}
+		end--
+		kvs[i], kvs[end] = kvs[end], kvs[i]
+	}
+	return kvs[end:]
+}
+
+func (s *Sorter) release(rows int, bytes int64) {
+	if rows == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.rows -= rows
+	s.mu.bytes -= bytes
+}
+
+// Close lets go of everything that was not taken. Add and Resolve may overlap
+// with it, and do nothing afterwards; Take may not. Closing again is harmless.
+func (s *Sorter) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.closed = true
+	s.mu.batches = nil
+	s.mu.rows, s.mu.bytes = 0, 0
+	s.ready = nil
+	return nil
+}
