@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -374,4 +375,35 @@ func TestConcurrentAdd(t *testing.T) {
 	slices.SortFunc(want, order)
 	want = slices.CompactFunc(want, func(a, b event.RawKV) bool { return order(a, b) == 0 })
 	expect(t, text(got), 0, 0, text(want)...)
+}
+
+// TestMemoryIsReleased takes all but one of many changes: what stays must not
+// hold the rest, which came in the same slice.
+func TestMemoryIsReleased(t *testing.T) {
+	const n, valueSize = 2000, 10_000
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	s := sorter.New(0)
+	before := heap()
+	kvs := make([]event.RawKV, n)
+	for i := range kvs {
+		kvs[i] = put("k", 1, event.Ts(i+2))
+		kvs[i].Value = make([]byte, valueSize)
+	}
+	s.Add(kvs)
+	s.Resolve(n + 1)
+	if held := heap() - before; held < n*valueSize {
+		t.Fatalf("%d bytes held before, want at least %d", held, n*valueSize)
+	}
+	if rows, _ := take(t, s, noLimit, n-1, anySize); len(rows) != n-1 {
+		t.Fatalf("took %d rows", len(rows))
+	}
+	if held := heap() - before; held > n*valueSize/10 {
+		t.Errorf("one change of %d bytes holds %d", valueSize, held)
+	}
+	runtime.KeepAlive(s)
 }
