@@ -1,0 +1,53 @@
+# make help lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+PLAYGROUND := bin/playground
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# The race detector needs a C compiler.
+RACE ?= $(if $(shell command -v $${CC:-gcc} || command -v cc),-race)
+export DEMO_SECONDS SEED
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+.PHONY: demo
+demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself; DEMO_SECONDS=n ends it after n seconds
+	@$(GO) run ./examples/demo -playground $(PLAYGROUND)
+
+.PHONY: test
+test: $(PLAYGROUND) ## run all tests, end-to-end ones against a real TiDB; SEED=n repeats a workload
+	@echo "race detector: $(if $(RACE),on,off, for want of a C compiler)"
+	@echo "real servers: TiDB and PD from $(PLAYGROUND)"
+	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test $(RACE) -count=1 -timeout 20m ./...
+	cd examples/playground && $(GO) test -count=1 -timeout 20m ./...
+
+.PHONY: check
+check: ## format, vet, lint, import rules, tidy
+	$(GO) run $(GOLANGCI) fmt --diff
+	$(GO) vet ./...
+	$(GO) run $(GOLANGCI) run
+	$(GO) test -count=1 ./internal/lint
+	$(GO) mod tidy -diff
+	cd examples/playground && $(GO) vet ./...
+	@! $(GO) list -m all | grep -E '^github.com/pingcap/tidb ' || { echo "the root module must not depend on TiDB itself"; exit 1; }
+
+.PHONY: bench
+bench: ## ns and allocations per row of mounter and sorter, on one core, beside this machine's calibration
+	$(GO) test -run '^$$' -bench . -benchmem -cpu 1 ./cdc ./internal/sorter ./internal/puller ./filter
+
+.PHONY: playground
+playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol in one process
+
+# The binary is built anew when a source file of the playground has changed.
+PLAYGROUND_SOURCES := $(shell find examples/playground -name '*.go' -not -name '*_test.go') examples/playground/go.mod examples/playground/go.sum
+$(PLAYGROUND): $(PLAYGROUND_SOURCES)
+	@echo "building the playground: the first time this compiles TiDB, about 2000 packages, which takes several minutes"
+	@mkdir -p bin
+	@cd examples/playground && $(GO) build -v -o ../../$@ ./cmd/playground 2>&1 \
+		| awk '/^go: downloading/ { if (++d % 50 == 0) { printf "  %d modules downloaded\n", d; fflush() } next } \
+		       /^[a-z0-9.-]+[a-zA-Z0-9_.\/-]*$$/ { if (++n % 100 == 0) { printf "  %d packages compiled\n", n; fflush() } next } { print }'
+	@touch $@
