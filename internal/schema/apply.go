@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -25,7 +24,7 @@ import (
 // wanted has no columns.
 //
 // The error is an [ErrIncomplete], [ErrFlashback], or says that the job is not
-// understood; nothing is changed then.
+// understood. No version is added then, and the job may be applied again.
 func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +69,8 @@ func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 func (s *Storage) changesLocked(job *Job) (changes []event.TableChange, known bool, err error) {
 	switch job.Type {
 	case event.DDLDropSchema:
-		return s.dropSchemaLocked(job), true, nil
+		changes, known = s.dropSchemaLocked(job)
+		return changes, known, nil
 	case event.DDLRecoverSchema:
 		changes, err = s.recoverSchemaLocked(job)
 	case event.DDLFlashbackCluster:
@@ -132,19 +132,18 @@ func (s *Storage) namesakeLocked(t *event.TableInfo) *event.TableInfo {
 	return nil
 }
 
-func (s *Storage) dropSchemaLocked(job *Job) []event.TableChange {
+func (s *Storage) dropSchemaLocked(job *Job) (changes []event.TableChange, known bool) {
 	state := s.mu.schemas[job.SchemaID]
 	if state == nil {
-		return nil
+		return nil, false
 	}
-	changes := make([]event.TableChange, 0, len(state.tables))
 	for id := range state.tables {
 		if t := s.tableLocked(id); t != nil {
 			changes = append(changes, event.TableChange{Before: t})
 		}
 	}
 	slices.SortFunc(changes, func(a, b event.TableChange) int { return cmp.Compare(a.Before.ID, b.Before.ID) })
-	return changes
+	return changes, true
 }
 
 func (s *Storage) recoverSchemaLocked(job *Job) ([]event.TableChange, error) {
@@ -262,13 +261,14 @@ func (s *Storage) parseLocked(job *Job, raw json.RawMessage, schemaID int64) (*e
 	return t, nil
 }
 
-// schemaNameLocked returns a schema's name as the user wrote it: jobs have it
-// in lower case.
-func (s *Storage) schemaNameLocked(id int64, name string) string {
-	if state := s.mu.schemas[id]; state != nil && (name == "" || strings.EqualFold(state.name, name)) {
+// schemaNameLocked returns a schema's name as the user wrote it. Jobs have one
+// name in lower case, but may touch tables in several schemas; it serves for a
+// schema that is not known.
+func (s *Storage) schemaNameLocked(id int64, fallback string) string {
+	if state := s.mu.schemas[id]; state != nil {
 		return state.name
 	}
-	return name
+	return fallback
 }
 
 // nameSchemaLocked records that a schema exists.

@@ -144,7 +144,10 @@ func (s *Storage) TableByName(schema, table string, ts event.Ts) (*event.TableIn
 		return nil, false
 	}
 	v := c.at(ts)
-	return v.table, v.found()
+	if !v.found() {
+		return nil, false
+	}
+	return v.table, true
 }
 
 // Advance says that every DDL with a commit ts at or below ts has been applied.
