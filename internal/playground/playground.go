@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"syscall"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // for DB
@@ -52,6 +53,9 @@ type Store struct {
 func Start(ctx context.Context, o Options) (*Playground, error) {
 	cmd := exec.Command(o.Binary, o.Args...)
 	cmd.Stderr = o.Stderr
+	// In a group of its own it does not get the terminal's Ctrl-C: it ends when
+	// its user is done with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A process that ignores the end of its input is killed after a while.
 	cmd.WaitDelay = 10 * time.Second
 	stdin, err := cmd.StdinPipe()

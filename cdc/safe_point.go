@@ -1,0 +1,51 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// safePointInterval is how often a service GC safe point is renewed.
+const safePointInterval = time.Minute
+
+// safePoint is a changefeed's service GC safe point in PD: while it lives, TiKV
+// keeps the versions that an incremental scan from the checkpoint needs.
+type safePoint struct {
+	upstream *Upstream
+	service  string
+	ttl      time.Duration
+}
+
+// hold sets the safe point so that changes above ts stay readable. PD answers
+// with the least safe point of all services and silently ignores a lower one,
+// so a greater answer means that they may be gone.
+func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
+	want := uint64(ts - 1)
+	least, err := s.upstream.pd.UpdateServiceGCSafePoint(ctx, s.service, int64(s.ttl.Seconds()), want)
+	if err != nil {
+		return fmt.Errorf("set service GC safe point in PD: %w", err)
+	}
+	if least > want {
+		return &gcError{ts: ts, safePoint: event.Ts(least)}
+	}
+	return nil
+}
+
+// release removes the safe point, for a changefeed that is finished.
+func (s *safePoint) release(ctx context.Context) error {
+	if _, err := s.upstream.pd.UpdateServiceGCSafePoint(ctx, s.service, 0, 0); err != nil {
+		return fmt.Errorf("remove service GC safe point from PD: %w", err)
+	}
+	return nil
+}
+
+// gcError tells that versions above ts may have been collected.
+type gcError struct{ ts, safePoint event.Ts }
+
+func (e *gcError) Error() string {
+	return fmt.Sprintf("GC safe point %d (%s) is past %d (%s)",
+		e.safePoint, e.safePoint.Time().Format(time.DateTime), e.ts, e.ts.Time().Format(time.DateTime))
+}

@@ -1,0 +1,96 @@
+package cdc
+
+import (
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// State is what a changefeed is doing, in TiCDC's words.
+type State string
+
+// The states of a Changefeed.
+const (
+	// StateNormal: Run delivers changes.
+	StateNormal State = "normal"
+	// StateWarning: Run is retrying a write that failed; Status.Err tells which.
+	StateWarning State = "warning"
+	// StateStopped: Run has not been called, or was cancelled.
+	StateStopped State = "stopped"
+	// StateFailed: Run returned an error.
+	StateFailed State = "failed"
+	// StateFinished: the target ts has been reached.
+	StateFinished State = "finished"
+)
+
+// Status is a picture of a changefeed.
+type Status struct {
+	State State
+	// CheckpointTs: everything at or below it has been acknowledged by the sink.
+	CheckpointTs event.Ts
+	// SavedTs is the checkpoint that the store holds.
+	SavedTs event.Ts
+	// ResolvedTs: everything at or below it has been received from the cluster.
+	ResolvedTs event.Ts
+	// Tables are the physical tables (tables and partitions) that are followed.
+	Tables int
+	// PendingRows and PendingBytes have been received and wait for the sink, or
+	// for their transactions to be resolved.
+	PendingRows  int
+	PendingBytes int64
+	// Rows and DDLs are those that the sink has acknowledged in this Run.
+	Rows, DDLs int64
+	// PendingDDLs wait for the rows before them.
+	PendingDDLs int
+	// Slowest are the tables with the least checkpoint ts, ten at most.
+	Slowest []TableStatus
+	// Err is why the changefeed failed, or the error that is being retried.
+	Err error
+}
+
+// TableStatus is how far one physical table has come.
+type TableStatus struct {
+	Table string
+	// PhysicalID is the partition's id for a partitioned table.
+	PhysicalID               int64
+	CheckpointTs, ResolvedTs event.Ts
+	PendingRows              int
+}
+
+// CheckpointLag is how far the checkpoint is behind now, by this machine's clock.
+func (s *Status) CheckpointLag(now time.Time) time.Duration { return lag(s.CheckpointTs, now) }
+
+// ResolvedLag is how far reading is behind now; the rest of CheckpointLag is
+// spent in sorting, mounting and the sink.
+func (s *Status) ResolvedLag(now time.Time) time.Duration { return lag(s.ResolvedTs, now) }
+
+func lag(ts event.Ts, now time.Time) time.Duration {
+	if ts == 0 {
+		return 0
+	}
+	return max(0, now.Sub(ts.Time()))
+}
+
+// Status may be called from any goroutine at any time.
+func (c *Changefeed) Status() Status {
+	c.mu.Lock()
+	st := Status{State: c.mu.state, SavedTs: c.mu.saved, Err: c.mu.err}
+	p := c.mu.pipeline
+	c.mu.Unlock()
+	if p == nil {
+		st.CheckpointTs = st.SavedTs
+		return st
+	}
+	const slowest = 10
+	ps := p.Status(slowest)
+	st.CheckpointTs, st.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
+	st.Tables, st.PendingRows, st.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
+	st.Rows, st.DDLs, st.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs
+	for _, s := range ps.Slowest {
+		st.Slowest = append(st.Slowest, TableStatus(s))
+	}
+	if st.State == StateNormal && ps.Err != nil {
+		st.State, st.Err = StateWarning, ps.Err
+	}
+	return st
+}

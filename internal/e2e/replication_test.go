@@ -1,0 +1,144 @@
+package e2e_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter"
+)
+
+// TestEveryChangeArrives runs a random workload with DDL and faults, follows it
+// with a changefeed that is stopped and resumed on the way, and holds what it
+// delivered against what TiDB has, at several timestamps.
+func TestEveryChangeArrives(t *testing.T) {
+	ctx := testContext(t, 5*time.Minute)
+	seed := seed(t)
+	db := database(t, "every")
+	up := dial(t)
+	start := now(ctx, t, up)
+	w := &workload{db: db, tables: tables(), seed: seed}
+	if err := w.create(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	busy, calm := context.WithCancel(ctx)
+	defer calm()
+	w.start(busy, 4)
+	go chaos(busy, cluster, func() []int64 { return physicalIDs(busy, db) }, seed)
+
+	rec := newRecorder()
+	checkpoints := &cdc.MemoryCheckpoints{}
+	feed := func(target event.Ts) *cdc.Changefeed {
+		return newFeed(t, cdc.Config{
+			ID: "every", Upstream: up, Sink: rec, Filter: rules(t, "every.*"), StartTs: start, TargetTs: target,
+			Checkpoints: checkpoints, ForceReplicate: true, WriteConcurrency: 2, CheckpointInterval: 50 * time.Millisecond,
+			BatchRows: 64,
+		})
+	}
+	var snapshots []event.Ts
+	for range 3 {
+		runFor(ctx, t, feed(0), rec, checkpoints, start, workloadTime())
+		snapshots = append(snapshots, now(ctx, t, up))
+	}
+	calm()
+	w.wait()
+	end := now(ctx, t, up)
+	rec.begin(checkpoint(ctx, t, checkpoints, "every", start))
+	if err := feed(end).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	rows, ddls, repeats := rec.counts()
+	t.Logf("%d transactions, %d DDLs, %d refused; delivered %d rows, %d DDLs, %d repeats",
+		w.committed.Load(), w.altered.Load(), w.failed.Load(), rows, ddls, repeats)
+	for _, v := range rec.violations {
+		t.Error(v)
+	}
+	for _, ts := range append(snapshots, end) {
+		compareAt(ctx, t, db, rec.modelAt(ts), ts)
+	}
+	if w.committed.Load() < 50 || w.altered.Load() < 5 || rows < 100 {
+		t.Errorf("the workload was too small to tell anything")
+	}
+}
+
+// workloadTime is how long each run of the changefeed goes on; E2E_SECONDS sets it.
+func workloadTime() time.Duration {
+	if s, err := strconv.Atoi(os.Getenv("E2E_SECONDS")); err == nil {
+		return time.Duration(s) * time.Second
+	}
+	return 4 * time.Second
+}
+
+// runFor runs a changefeed for a while and stops it.
+func runFor(ctx context.Context, t *testing.T, feed *cdc.Changefeed, rec *recorder, checkpoints cdc.CheckpointStore, start event.Ts, d time.Duration) {
+	t.Helper()
+	rec.begin(checkpoint(ctx, t, checkpoints, "every", start))
+	enough := errors.New("enough")
+	runCtx, cancel := context.WithTimeoutCause(ctx, d, enough)
+	defer cancel()
+	if err := feed.Run(runCtx); !errors.Is(err, enough) {
+		t.Fatalf("Run after cancellation: %v", err)
+	}
+}
+
+func newFeed(t *testing.T, cfg cdc.Config) *cdc.Changefeed {
+	t.Helper()
+	feed, err := cdc.NewChangefeed(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return feed
+}
+
+func rules(t *testing.T, rules ...string) *filter.Filter {
+	t.Helper()
+	f, err := filter.New(filter.Config{Rules: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func now(ctx context.Context, t *testing.T, up *cdc.Upstream) event.Ts {
+	t.Helper()
+	ts, err := up.CurrentTs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ts
+}
+
+func checkpoint(ctx context.Context, t *testing.T, s cdc.CheckpointStore, id string, start event.Ts) event.Ts {
+	t.Helper()
+	ts, err := s.Load(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(ts, start)
+}
+
+// physicalIDs lists the tables and partitions of a pool's database.
+func physicalIDs(ctx context.Context, db *sql.DB) []int64 {
+	rows, err := db.QueryContext(ctx, `SELECT tidb_table_id FROM information_schema.tables WHERE table_schema = DATABASE()
+		UNION SELECT tidb_partition_id FROM information_schema.partitions WHERE table_schema = DATABASE() AND tidb_partition_id IS NOT NULL`)
+	if err != nil {
+		return nil
+	}
+	defer rows.Close()
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if rows.Scan(&id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

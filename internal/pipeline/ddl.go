@@ -1,0 +1,258 @@
+package pipeline
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/schema"
+	"github.com/tidbcdc/tidbcdc/internal/sorter"
+)
+
+// pendingDDL is a schema change that is known and not yet executed: a barrier
+// for the spans it touches.
+type pendingDDL struct {
+	event *event.DDL
+	// deliver: the sink gets it; otherwise it only changes which spans exist.
+	deliver bool
+	// touched are the spans that wait for it, those it creates among them.
+	touched []*tableSpan
+	// removed are the spans that end with it.
+	removed []*tableSpan
+	// ready: handed to the workers.
+	ready bool
+}
+
+// ddlSource receives the rows of one table that holds DDL jobs.
+type ddlSource struct {
+	pipeline *Pipeline
+	sorter   *sorter.Sorter
+	sub      Subscription // guarded by pipeline.mu
+}
+
+// Receive implements puller.Receiver.
+func (d *ddlSource) Receive(kvs []event.RawKV) { d.sorter.Add(kvs) }
+
+// Resolve implements puller.Receiver.
+func (d *ddlSource) Resolve(ts event.Ts) {
+	d.sorter.Resolve(ts)
+	d.pipeline.notify()
+}
+
+// Fail implements puller.Receiver.
+func (d *ddlSource) Fail(err error) { d.pipeline.fail(fmt.Errorf("follow DDL jobs: %w", err)) }
+
+// applyDDLs brings the schema up to the resolved ts of the DDL spans, sets up
+// barriers and spans for what it finds, and raises the spans' limits.
+func (p *Pipeline) applyDDLs() error {
+	resolved := p.ddlSources[0].sorter.ResolvedTs()
+	for _, d := range p.ddlSources[1:] {
+		resolved = min(resolved, d.sorter.ResolvedTs())
+	}
+	if resolved <= p.ddlResolvedTs() {
+		return nil
+	}
+	jobs, err := p.takeJobs(resolved)
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		ddl, err := p.cfg.Schema.Apply(job)
+		if err != nil {
+			return err
+		}
+		if ddl == nil || p.cfg.TargetTs != 0 && ddl.CommitTs > p.cfg.TargetTs {
+			continue
+		}
+		if err := p.addDDL(ddl); err != nil {
+			return err
+		}
+	}
+	p.cfg.Schema.Advance(resolved)
+	p.raiseLimits(resolved)
+	return nil
+}
+
+// takeJobs returns the jobs with a commit ts up to resolved, in commit ts order.
+func (p *Pipeline) takeJobs(resolved event.Ts) ([]*schema.Job, error) {
+	const all = 1 << 30
+	var kvs []event.RawKV
+	for _, d := range p.ddlSources {
+		var err error
+		if kvs, _, err = d.sorter.Take(kvs, resolved, all, all); err != nil {
+			return nil, fmt.Errorf("sort DDL jobs: %w", err)
+		}
+	}
+	slices.SortStableFunc(kvs, func(a, b event.RawKV) int { return cmp.Compare(a.CommitTs, b.CommitTs) })
+	var jobs []*schema.Job
+	for i := range kvs {
+		job, err := p.cfg.ParseJob(&kvs[i])
+		if err != nil {
+			return nil, fmt.Errorf("read DDL job committed at %d: %w", kvs[i].CommitTs, err)
+		}
+		if job != nil {
+			jobs = append(jobs, job)
+		}
+	}
+	return jobs, nil
+}
+
+// addDDL creates the spans that a DDL brings, notes the ones that it ends, and
+// makes it a barrier for all of them.
+func (p *Pipeline) addDDL(ddl *event.DDL) error {
+	deliver, err := p.cfg.Filter.DDL(ddl)
+	if err != nil {
+		return err
+	}
+	before, after := p.spansOf(ddl)
+
+	p.mu.Lock()
+	d := &pendingDDL{event: ddl, deliver: deliver}
+	var created []*tableSpan
+	for id := range before {
+		if s := p.mu.spans[id]; s != nil {
+			d.touched = append(d.touched, s)
+			if after[id] == nil {
+				d.removed = append(d.removed, s)
+				delete(p.mu.spans, id)
+				p.mu.ending[s] = struct{}{}
+			}
+		}
+	}
+	for id, table := range after {
+		s := p.mu.spans[id]
+		switch {
+		case s == nil:
+			s = p.newSpanLocked(id, table, ddl.CommitTs)
+			created = append(created, s)
+			d.touched = append(d.touched, s)
+		case before[id] == nil:
+			d.touched = append(d.touched, s)
+		}
+		s.table = table
+	}
+	if deliver || len(created) > 0 || len(d.removed) > 0 {
+		for _, s := range d.touched {
+			s.ddls = append(s.ddls, d)
+		}
+		p.mu.ddls = append(p.mu.ddls, d)
+	}
+	p.mu.Unlock()
+
+	p.subscribe(created, ddl.CommitTs)
+	return nil
+}
+
+// spansOf returns the physical tables that a DDL's tables consist of before and
+// after it. After it, only those that are to be replicated count.
+func (p *Pipeline) spansOf(ddl *event.DDL) (before, after map[int64]*event.TableInfo) {
+	before, after = map[int64]*event.TableInfo{}, map[int64]*event.TableInfo{}
+	for _, c := range ddl.Changes {
+		if c.Before != nil {
+			for _, id := range c.Before.PhysicalIDs() {
+				before[id] = c.Before
+			}
+		}
+		if c.After != nil && p.wanted(c.After) {
+			for _, id := range c.After.PhysicalIDs() {
+				after[id] = c.After
+			}
+		}
+	}
+	return before, after
+}
+
+// wanted reports whether a table's rows are to be replicated, and says so once
+// if they are not for want of a key.
+func (p *Pipeline) wanted(t *event.TableInfo) bool {
+	if t.View || t.Sequence || !p.cfg.Filter.Table(t.Schema, t.Table) {
+		return false
+	}
+	if !t.HasHandleKey() && !p.cfg.ForceReplicate {
+		p.log.Warn("table is not replicated: it has neither a primary key nor a unique key over NOT NULL columns; add one or set ForceReplicate",
+			"table", t.Name(), "table_id", t.ID)
+		return false
+	}
+	return true
+}
+
+// readyDDLsLocked hands the DDLs whose turn has come to the workers. A DDL waits
+// for the rows of its tables up to its commit ts, and for earlier DDLs that it
+// could interfere with.
+func (p *Pipeline) readyDDLsLocked() {
+	for i, d := range p.mu.ddls {
+		if d.ready || !d.reachedLocked() || p.interferesLocked(i) {
+			continue
+		}
+		d.ready = true
+		p.mu.tasks = append(p.mu.tasks, task{ddl: d})
+		p.mu.cond.Signal()
+	}
+}
+
+// reachedLocked reports whether all rows up to the DDL have been written.
+func (d *pendingDDL) reachedLocked() bool {
+	for _, s := range d.touched {
+		if s.written < d.event.CommitTs || s.running {
+			return false
+		}
+	}
+	return true
+}
+
+// interferesLocked reports whether DDL i must wait for an earlier one: one of
+// the same table, or any at all if either changes more than one table's inside.
+func (p *Pipeline) interferesLocked(i int) bool {
+	if i == 0 {
+		return false
+	}
+	d := p.mu.ddls[i]
+	if !tableLocal(d.event) {
+		return true
+	}
+	for _, earlier := range p.mu.ddls[:i] {
+		if !tableLocal(earlier.event) || earlier.event.Table.ID == d.event.Table.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// tableLocal reports whether a DDL changes the inside of one table: it keeps
+// its id and its name.
+func tableLocal(ddl *event.DDL) bool {
+	b, a := ddl.PreTable, ddl.Table
+	return len(ddl.Changes) == 1 && b != nil && a != nil &&
+		b.ID == a.ID && b.Schema == a.Schema && b.Table == a.Table
+}
+
+// finishDDL lifts the barrier of an executed DDL.
+func (p *Pipeline) finishDDL(d *pendingDDL) {
+	p.mu.Lock()
+	p.mu.ddls = slices.DeleteFunc(p.mu.ddls, func(e *pendingDDL) bool { return e == d })
+	for _, s := range d.touched {
+		s.ddls = slices.DeleteFunc(s.ddls, func(e *pendingDDL) bool { return e == d })
+	}
+	var ended []Subscription
+	for _, s := range d.removed {
+		s.closed = true
+		delete(p.mu.ending, s)
+		delete(p.mu.blocked, s)
+		ended = append(ended, s.sub)
+	}
+	for _, s := range d.touched {
+		p.queueLocked(s)
+	}
+	p.mu.Unlock()
+	// Close waits for calls of the receiver, which take the lock.
+	for i, sub := range ended {
+		if sub != nil {
+			sub.Close()
+		}
+		if err := d.removed[i].sorter.Close(); err != nil {
+			p.log.Warn("close sorter", "table_id", d.removed[i].physicalID, "error", err)
+		}
+	}
+	p.notify()
+}

@@ -1,0 +1,26 @@
+// Package pipeline takes the committed changes of many spans, in any order, to
+// one sink, in order, and tells how far it has come.
+//
+// Every physical table is a span with a sorter behind it. The source fills
+// sorters and raises their resolved ts. Workers take ordered batches out of
+// them, mount, filter and write them, one span at a time each, so that rows of
+// one span never overtake each other.
+//
+//	source ──▶ sorter of the span ──▶ worker: take, mount, filter, write ──▶ sink
+//	  │                                  ▲ limit
+//	  └─────▶ DDL jobs ──▶ schema, barriers┘
+//
+// A span may be written up to its limit: the least of its resolved ts, the DDL
+// resolved ts (no later DDL can still turn up below it) and the commit ts D of
+// the first DDL that touches the table and has not been executed. Once every
+// span that the DDL touches has written all rows up to and including D, the DDL
+// is written, then the rows above D go on. A row with commit ts D itself was
+// written under the old schema: its schema is the one as of D − 1.
+//
+// The checkpoint ts is the least of all spans' written ts, the DDL resolved ts,
+// and D − 1 of every DDL that waits. All at or below it has been acknowledged.
+//
+// Nothing polls. Spans with nothing to write cost a few loads when the
+// checkpoint is computed, which happens when something has moved and at most
+// every few milliseconds.
+package pipeline

@@ -1,0 +1,165 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink"
+)
+
+// progressInterval is the least time between two computations of the
+// checkpoint, which look at every span.
+const progressInterval = 10 * time.Millisecond
+
+// coordinate applies DDL jobs and computes the checkpoint whenever something
+// has moved. It ends with errFinished at the target ts.
+func (p *Pipeline) coordinate(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-p.failed:
+			return err
+		case <-p.dirty:
+		}
+		if err := p.applyDDLs(); err != nil {
+			return err
+		}
+		if p.advance() {
+			return errFinished
+		}
+		// Moves that happen meanwhile are seen by one computation together.
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(progressInterval):
+		}
+	}
+}
+
+// advance computes the checkpoint, hands out what its rise allows, and reports
+// whether the target has been reached.
+func (p *Pipeline) advance() (finished bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	checkpoint := p.mu.ddlResolved
+	if t := p.cfg.TargetTs; t != 0 {
+		checkpoint = min(checkpoint, t)
+	}
+	for _, s := range p.mu.spans {
+		s.refreshLocked()
+		checkpoint = min(checkpoint, s.written)
+	}
+	for s := range p.mu.ending {
+		s.refreshLocked()
+		checkpoint = min(checkpoint, s.written)
+	}
+	p.readyDDLsLocked()
+	if len(p.mu.ddls) > 0 {
+		checkpoint = min(checkpoint, p.mu.ddls[0].event.CommitTs-1)
+	}
+	if checkpoint > p.mu.checkpoint {
+		p.mu.checkpoint = checkpoint
+		select {
+		case p.saves <- struct{}{}:
+		default:
+		}
+	}
+	return p.cfg.TargetTs != 0 && p.mu.checkpoint >= p.cfg.TargetTs
+}
+
+// save makes the checkpoint durable and lets the sink know it, as it rises.
+func (p *Pipeline) save(ctx context.Context) error {
+	var saved event.Ts
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.saves:
+		}
+		p.reportCheckpoint()
+		ts := p.CheckpointTs()
+		if ts > saved {
+			if err := p.saveWithRetry(ctx, ts); err != nil {
+				return err
+			}
+			saved = ts
+			p.cfg.Schema.Forget(ts)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(p.cfg.CheckpointInterval):
+		}
+	}
+}
+
+func (p *Pipeline) saveWithRetry(ctx context.Context, ts event.Ts) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		return struct{}{}, p.cfg.SaveCheckpoint(ctx, ts)
+	},
+		backoff.WithMaxElapsedTime(p.cfg.RetryTimeout),
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			p.log.Warn("checkpoint not saved, will retry", "checkpoint_ts", ts, "wait", wait, "error", err)
+		}),
+	)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("save checkpoint ts %d: %w", ts, err)
+}
+
+// saveLast saves what the workers have reached when they have ended, and at the
+// target ts lets the sink know it.
+func (p *Pipeline) saveLast(ctx context.Context) error {
+	p.advance()
+	ts := p.CheckpointTs()
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.DrainTimeout)
+	defer cancel()
+	if w, ok := p.cfg.Sink.(sink.CheckpointWriter); ok && ts == p.cfg.TargetTs {
+		if err := w.WriteCheckpoint(ctx, ts); err != nil {
+			return fmt.Errorf("write checkpoint ts %d: %w", ts, err)
+		}
+	}
+	if err := p.cfg.SaveCheckpoint(ctx, ts); err != nil {
+		return fmt.Errorf("save checkpoint ts %d: %w", ts, err)
+	}
+	return nil
+}
+
+// reportCheckpoint queues the checkpoint for the sink if it wants it and none
+// is on its way.
+func (p *Pipeline) reportCheckpoint() {
+	if _, ok := p.cfg.Sink.(sink.CheckpointWriter); !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.reporting || p.mu.checkpoint <= p.mu.reported {
+		return
+	}
+	p.mu.reporting = true
+	p.mu.tasks = append(p.mu.tasks, task{checkpoint: p.mu.checkpoint})
+	p.mu.cond.Signal()
+}
+
+// reported notes that the sink knows a checkpoint.
+func (p *Pipeline) reported(ts event.Ts) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.reporting, p.mu.reported = false, ts
+}
+
+// CheckpointTs returns the ts at or below which everything is acknowledged.
+func (p *Pipeline) CheckpointTs() event.Ts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.checkpoint
+}

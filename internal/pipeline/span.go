@@ -1,0 +1,71 @@
+package pipeline
+
+import (
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/sorter"
+)
+
+// tableSpan is the way of one physical table through the pipeline. It is the
+// source's receiver for the table's changes.
+type tableSpan struct {
+	pipeline   *Pipeline
+	physicalID int64
+	sorter     *sorter.Sorter
+
+	// The fields below are guarded by pipeline.mu.
+
+	table *event.TableInfo // the schema that the span was last known under, for status and messages
+	sub   Subscription
+	// written is the span's checkpoint ts: every change at or below it is
+	// acknowledged by the sink, or there was none.
+	written event.Ts
+	// ddls that touch the table and have not been executed, in commit ts order.
+	ddls []*pendingDDL
+	// queued: the span waits for a worker; running: a worker has it. A span is
+	// never both, so only one worker takes from its sorter.
+	queued, running bool
+	// closed: the DDL that ends the span has been executed; nothing of it is
+	// written any more.
+	closed bool
+}
+
+// Receive implements puller.Receiver.
+func (s *tableSpan) Receive(kvs []event.RawKV) { s.sorter.Add(kvs) }
+
+// Resolve implements puller.Receiver.
+func (s *tableSpan) Resolve(ts event.Ts) {
+	s.sorter.Resolve(ts)
+	if rows, _ := s.sorter.Pending(); rows > 0 {
+		s.pipeline.wakeSpan(s)
+	}
+	s.pipeline.notify()
+}
+
+// Fail implements puller.Receiver.
+func (s *tableSpan) Fail(err error) { s.pipeline.fail(err) }
+
+// limitLocked returns the ts up to which the span's rows may be written now, as
+// far as DDLs and the target are concerned. The resolved ts comes on top.
+func (s *tableSpan) limitLocked() event.Ts {
+	limit := s.pipeline.mu.ddlResolved
+	if len(s.ddls) > 0 {
+		limit = min(limit, s.ddls[0].event.CommitTs)
+	}
+	if t := s.pipeline.cfg.TargetTs; t != 0 {
+		limit = min(limit, t)
+	}
+	return limit
+}
+
+// refreshLocked raises written for a span that has nothing to write.
+func (s *tableSpan) refreshLocked() {
+	if s.queued || s.running {
+		return
+	}
+	// The resolved ts is read before the pending rows: rows at or below it were
+	// added before it rose, so if none are pending now, none are left below it.
+	through := min(s.sorter.ResolvedTs(), s.limitLocked())
+	if rows, _ := s.sorter.Pending(); rows == 0 && through > s.written {
+		s.written = through
+	}
+}

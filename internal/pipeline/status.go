@@ -1,0 +1,67 @@
+package pipeline
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// Status is how far a pipeline has come.
+type Status struct {
+	// CheckpointTs: everything at or below it is acknowledged by the sink.
+	CheckpointTs event.Ts
+	// ResolvedTs: everything at or below it has been received.
+	ResolvedTs event.Ts
+	// Spans are the physical tables that are followed; PendingRows and
+	// PendingBytes wait in their sorters.
+	Spans        int
+	PendingRows  int
+	PendingBytes int64
+	// Rows and DDLs are those the sink has acknowledged.
+	Rows, DDLs int64
+	// PendingDDLs have been received and wait for rows below them.
+	PendingDDLs int
+	// Slowest are the spans with the least checkpoint ts, the least first.
+	Slowest []SpanStatus
+	// Err is the error of a write that is being retried.
+	Err error
+}
+
+// SpanStatus is the part of one physical table.
+type SpanStatus struct {
+	Table                    string
+	PhysicalID               int64
+	CheckpointTs, ResolvedTs event.Ts
+	PendingRows              int
+}
+
+// Status returns a picture of the moment, with up to slowest spans.
+func (p *Pipeline) Status(slowest int) Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := Status{
+		CheckpointTs: p.mu.checkpoint, ResolvedTs: p.mu.ddlResolved,
+		Spans: len(p.mu.spans) + len(p.mu.ending),
+		Rows:  p.rows.Load(), DDLs: p.ddls.Load(),
+		PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr,
+	}
+	spans := make([]SpanStatus, 0, st.Spans)
+	for _, s := range p.allSpansLocked() {
+		s.refreshLocked()
+		rows, bytes := s.sorter.Pending()
+		st.PendingRows += rows
+		st.PendingBytes += bytes
+		resolved := s.sorter.ResolvedTs()
+		st.ResolvedTs = min(st.ResolvedTs, resolved)
+		spans = append(spans, SpanStatus{
+			Table: s.table.Name(), PhysicalID: s.physicalID,
+			CheckpointTs: s.written, ResolvedTs: resolved, PendingRows: rows,
+		})
+	}
+	slices.SortFunc(spans, func(a, b SpanStatus) int {
+		return cmp.Or(cmp.Compare(a.CheckpointTs, b.CheckpointTs), cmp.Compare(a.PhysicalID, b.PhysicalID))
+	})
+	st.Slowest = spans[:min(slowest, len(spans))]
+	return st
+}

@@ -1,0 +1,158 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
+	"github.com/tidbcdc/tidbcdc/sink"
+)
+
+// worker writes one task after the other. Its buffers are reused.
+type worker struct {
+	p     *Pipeline
+	kvs   []event.RawKV
+	batch rowcodec.Batch
+}
+
+// work is one writer of the sink. It ends when the pipeline stops.
+func (p *Pipeline) work(ctx, writeCtx context.Context) error {
+	w := &worker{p: p}
+	for {
+		t, ok := p.next()
+		if !ok {
+			return context.Cause(ctx)
+		}
+		var err error
+		switch {
+		case t.ddl != nil:
+			err = w.writeDDL(ctx, writeCtx, t.ddl)
+		case t.checkpoint != 0:
+			err = w.writeCheckpoint(ctx, writeCtx, t.checkpoint)
+		default:
+			err = w.writeSpan(ctx, writeCtx, t.span)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// writeSpan writes the next batch of a span.
+func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
+	p := w.p
+	p.mu.Lock()
+	limit := s.limitLocked()
+	p.mu.Unlock()
+
+	var written event.Ts
+	var err error
+	w.kvs, written, err = s.sorter.Take(w.kvs[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
+	if err != nil {
+		return fmt.Errorf("sort changes of %s: %w", s.table.Name(), err)
+	}
+	if len(w.kvs) > 0 {
+		rows, err := p.cfg.Mounter.MountBatch(w.kvs, &w.batch)
+		if err != nil {
+			return err
+		}
+		if rows, err = w.filter(rows); err != nil {
+			return err
+		}
+		if len(rows) > 0 {
+			what := func() string {
+				return fmt.Sprintf("write %d rows of %s up to commit ts %d", len(rows), rows[0].Table.Name(), rows[len(rows)-1].CommitTs)
+			}
+			err := w.retry(ctx, writeCtx, what, func() error { return p.cfg.Sink.WriteRows(writeCtx, rows) })
+			if err != nil {
+				return err
+			}
+			p.rows.Add(int64(len(rows)))
+		}
+		clear(w.kvs) // the rows' bytes are not ours to keep
+	}
+	p.settle(s, written)
+	return nil
+}
+
+// filter drops, in place, the rows that the filter does not want.
+func (w *worker) filter(rows []*event.RowChanged) ([]*event.RowChanged, error) {
+	kept := rows[:0]
+	for _, r := range rows {
+		ok, err := w.p.cfg.Filter.Row(r)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			kept = append(kept, r)
+		}
+	}
+	return kept, nil
+}
+
+func (w *worker) writeDDL(ctx, writeCtx context.Context, d *pendingDDL) error {
+	if d.deliver {
+		what := func() string {
+			return fmt.Sprintf("write DDL of commit ts %d: %s", d.event.CommitTs, d.event.Query)
+		}
+		err := w.retry(ctx, writeCtx, what, func() error { return w.p.cfg.Sink.WriteDDL(writeCtx, d.event) })
+		if err != nil {
+			return err
+		}
+		w.p.ddls.Add(1)
+	}
+	w.p.finishDDL(d)
+	return nil
+}
+
+func (w *worker) writeCheckpoint(ctx, writeCtx context.Context, ts event.Ts) error {
+	sink := w.p.cfg.Sink.(sink.CheckpointWriter)
+	what := func() string { return fmt.Sprintf("write checkpoint ts %d", ts) }
+	err := w.retry(ctx, writeCtx, what, func() error { return sink.WriteCheckpoint(writeCtx, ts) })
+	if err == nil {
+		w.p.reported(ts)
+	}
+	return err
+}
+
+// retry runs write until it succeeds, fails for good, or ctx is cancelled. A
+// call that has begun is never cut off by ctx: write uses the drain context.
+func (w *worker) retry(ctx, writeCtx context.Context, what func() string, write func() error) error {
+	p := w.p
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := write()
+		if err != nil && (sink.IsPermanent(err) || writeCtx.Err() != nil) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	},
+		backoff.WithBackOff(&backoff.ExponentialBackOff{
+			InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.3,
+			Multiplier: 2, MaxInterval: 30 * time.Second,
+		}),
+		backoff.WithMaxElapsedTime(p.cfg.RetryTimeout),
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			p.setLastErr(err)
+			p.log.Warn("sink error, will retry", "op", what(), "wait", wait, "error", err)
+		}),
+	)
+	if err == nil {
+		p.setLastErr(nil)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%s: %w", what(), err)
+}
+
+// setLastErr notes that writing is being retried, or goes well again.
+func (p *Pipeline) setLastErr(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.lastErr = err
+}
