@@ -1,0 +1,42 @@
+// Package puller turns key spans of a TiKV cluster into streams of committed
+// changes with a resolved ts.
+//
+//	c := puller.New(puller.Config{Store: store, PD: pd})
+//	go c.Run(ctx)                                // owns every goroutine
+//	sub := c.Subscribe(event.TableSpan(104), startTs, receiver)
+//	…
+//	sub.Close()
+//
+// # How it works
+//
+//	Subscription   a span, and a rangeLock that says which part of it which region serves
+//	    │ rangeTask: load the regions of a key range from PD, or try one region again
+//	    ▼
+//	workers        divide the range by regions, lock each part, find the leader's store
+//	    │ region: one (subscription, region) pair from its request to its first error
+//	    ▼
+//	store, stream  one EventFeedV2 stream per store for all subscriptions
+//	    │ the stream's receiving goroutine runs the matcher: PREWRITE + COMMIT → event.RawKV
+//	    ▼
+//	Receiver       Receive(rows) once per gRPC message and span; Resolve(ts) when the span's minimum moves
+//
+// A region goes from normal to removed once, perhaps through stopping (the
+// client gave it up and waits for the server to agree). Whoever removes it hands
+// its error to Client.regionFailed, the only place that decides what follows: its
+// range is unlocked at the resolved ts it had reached, and a rangeTask starts
+// again from there after a delay. Nothing but the three errors that
+// [Receiver.Fail] names ends a subscription.
+//
+// # Order
+//
+// All rows and resolved ts of a region are handled by the one goroutine that
+// receives from its stream, and a region is removed by that goroutine too (or
+// after it ended). So a region's resolved ts moves only when every row below it has
+// been through [Receiver.Receive], although rows of other regions of the span may
+// be on their way in other goroutines.
+//
+// # Locks
+//
+// Mutexes are leaves, taken one at a time, except that store.mu may be held while
+// taking stream.mu, and a subscription's resolveMu while taking its rangeLock's.
+package puller

@@ -1,0 +1,130 @@
+package puller
+
+import (
+	"bytes"
+	"hash/maphash"
+	"math/bits"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// prewrite is what a transaction wants to write to a key. The bytes are those of
+// the message it came in; nothing is copied.
+type prewrite struct {
+	startTs         event.Ts
+	generation      uint64
+	key, value, old []byte
+	op              event.Op
+}
+
+// prewriteOverhead is the memory of an entry beside its bytes: the struct and its slot.
+const prewriteOverhead = 112
+
+func (p *prewrite) size() int64 {
+	return int64(prewriteOverhead + len(p.key) + len(p.value) + len(p.old))
+}
+
+// prewriteTable maps (start ts, key) to a prewrite. It is a hash table with open
+// addressing over a slab of entries: a Go map would need a string per key, and a
+// prewrite lives for milliseconds.
+//
+// The zero value is an empty table that holds no memory.
+type prewriteTable struct {
+	slots   []slot // length a power of two; idx 0 is empty
+	entries []prewrite
+	free    []uint32 // unused entries
+	n       int
+}
+
+// slot refers to entries[idx-1]. The hash avoids looking at the entry, and gives
+// the slot's home when its neighbour is deleted.
+type slot struct {
+	hash, idx uint32
+}
+
+const minSlots = 16
+
+// hashPrewrite mixes the start ts in afterwards: keys of one transaction differ
+// in the key, versions of one key in the start ts.
+func hashPrewrite(seed maphash.Seed, startTs event.Ts, key []byte) uint32 {
+	hi, lo := bits.Mul64(maphash.Bytes(seed, key)^uint64(startTs), 0x9e3779b97f4a7c15)
+	return uint32(hi ^ lo)
+}
+
+// find returns the slot of an entry, or -1.
+func (t *prewriteTable) find(hash uint32, startTs event.Ts, key []byte) int {
+	if t.n == 0 {
+		return -1
+	}
+	mask := uint32(len(t.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s := t.slots[i]
+		if s.idx == 0 {
+			return -1
+		}
+		if s.hash == hash {
+			if e := &t.entries[s.idx-1]; e.startTs == startTs && bytes.Equal(e.key, key) {
+				return int(i)
+			}
+		}
+	}
+}
+
+// at returns the entry in a slot that find has returned. The pointer is valid
+// until the next insert or remove.
+func (t *prewriteTable) at(i int) *prewrite { return &t.entries[t.slots[i].idx-1] }
+
+// insert adds an entry, which must not be there.
+func (t *prewriteTable) insert(hash uint32, p prewrite) {
+	if 4*(t.n+1) > 3*len(t.slots) {
+		t.grow()
+	}
+	var idx uint32
+	if n := len(t.free); n > 0 {
+		idx, t.free = t.free[n-1], t.free[:n-1]
+		t.entries[idx-1] = p
+	} else {
+		t.entries = append(t.entries, p)
+		idx = uint32(len(t.entries))
+	}
+	t.place(slot{hash, idx})
+	t.n++
+}
+
+func (t *prewriteTable) place(s slot) {
+	mask := uint32(len(t.slots) - 1)
+	i := s.hash & mask
+	for t.slots[i].idx != 0 {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = s
+}
+
+func (t *prewriteTable) grow() {
+	old := t.slots
+	t.slots = make([]slot, max(minSlots, 2*len(old)))
+	for _, s := range old {
+		if s.idx != 0 {
+			t.place(s)
+		}
+	}
+}
+
+// remove deletes the entry in slot i, and moves entries behind it that would no
+// longer be found.
+func (t *prewriteTable) remove(i int) {
+	idx := t.slots[i].idx
+	t.entries[idx-1] = prewrite{}
+	t.free = append(t.free, idx)
+	t.n--
+	mask := len(t.slots) - 1
+	for j := (i + 1) & mask; t.slots[j].idx != 0; j = (j + 1) & mask {
+		home := int(t.slots[j].hash) & mask
+		// j may move into the hole unless its home lies behind the hole.
+		if (j-home)&mask >= (j-i)&mask {
+			t.slots[i] = t.slots[j]
+			i = j
+		}
+	}
+	t.slots[i] = slot{}
+}
