@@ -165,9 +165,15 @@ func (c *Changefeed) newPipeline(ctx context.Context, start event.Ts, fresh bool
 	if err := c.checkEligible(storage, start, fresh); err != nil {
 		return nil, err
 	}
+	jobs, err := storage.JobReader()
+	if err != nil {
+		return nil, err
+	}
 	return pipeline.New(pipeline.Config{
-		Schema:   storage,
-		ParseJob: storage.ParseJob,
+		Schema: storage, ParseJob: jobs.ParseJob,
+		CompleteJob: func(ctx context.Context, job *schema.Job) error {
+			return storage.Complete(ctx, job, up.metaReader(job.FinishedTs))
+		},
 		Subscribe: func(span event.Span, startTs event.Ts, out puller.Receiver) pipeline.Subscription {
 			return up.puller.Subscribe(span, startTs, out)
 		},

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -45,7 +46,7 @@ func (d *ddlSource) Fail(err error) { d.pipeline.fail(fmt.Errorf("follow DDL job
 
 // applyDDLs brings the schema up to the resolved ts of the DDL spans, sets up
 // barriers and spans for what it finds, and raises the spans' limits.
-func (p *Pipeline) applyDDLs() error {
+func (p *Pipeline) applyDDLs(ctx context.Context) error {
 	resolved := p.ddlSources[0].sorter.ResolvedTs()
 	for _, d := range p.ddlSources[1:] {
 		resolved = min(resolved, d.sorter.ResolvedTs())
@@ -53,7 +54,7 @@ func (p *Pipeline) applyDDLs() error {
 	if resolved <= p.ddlResolvedTs() {
 		return nil
 	}
-	jobs, err := p.takeJobs(resolved)
+	jobs, err := p.takeJobs(ctx, resolved)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (p *Pipeline) applyDDLs() error {
 }
 
 // takeJobs returns the jobs with a commit ts up to resolved, in commit ts order.
-func (p *Pipeline) takeJobs(resolved event.Ts) ([]*schema.Job, error) {
+func (p *Pipeline) takeJobs(ctx context.Context, resolved event.Ts) ([]*schema.Job, error) {
 	const all = 1 << 30
 	var kvs []event.RawKV
 	for _, d := range p.ddlSources {
@@ -91,9 +92,15 @@ func (p *Pipeline) takeJobs(resolved event.Ts) ([]*schema.Job, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read DDL job committed at %d: %w", kvs[i].CommitTs, err)
 		}
-		if job != nil {
-			jobs = append(jobs, job)
+		if job == nil {
+			continue
 		}
+		if job.Incomplete() {
+			if err := p.cfg.CompleteJob(ctx, job); err != nil {
+				return nil, err
+			}
+		}
+		jobs = append(jobs, job)
 	}
 	return jobs, nil
 }

@@ -38,6 +38,8 @@ type Config struct {
 	Schema *schema.Storage
 	// ParseJob reads a row of a table that holds DDL jobs; nil for a row to skip.
 	ParseJob func(kv *event.RawKV) (*schema.Job, error)
+	// CompleteJob reads what an incomplete job lacks (schema.Job.Incomplete).
+	CompleteJob func(ctx context.Context, job *schema.Job) error
 	// Subscribe starts to deliver the changes of a span above startTs. It does
 	// not wait for them.
 	Subscribe func(span event.Span, startTs event.Ts, out puller.Receiver) Subscription

@@ -26,7 +26,7 @@ func (p *Pipeline) coordinate(ctx context.Context) error {
 			return err
 		case <-p.dirty:
 		}
-		if err := p.applyDDLs(); err != nil {
+		if err := p.applyDDLs(ctx); err != nil {
 			return err
 		}
 		if p.advance() {
