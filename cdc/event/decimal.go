@@ -36,6 +36,9 @@ func DecimalValue(bin []byte, scale int) (Value, error) {
 	if scale < 0 {
 		scale = frac
 	}
+	if scale > maxDecimalDigits {
+		return Value{}, fmt.Errorf("read decimal %x: %d digits after the point are too many", bin, scale)
+	}
 	v := Value{kind: KindDecimal, data: unsafe.SliceData(bin), size: uint32(len(bin)), scale: uint8(max(scale, frac))}
 	if scale < frac {
 		return ParseDecimal(v.Text(), scale)
