@@ -17,39 +17,57 @@ import (
 // of a clustered primary key only.
 type Batch struct {
 	rows   []event.RowChanged
-	refs   []*event.RowChanged
-	values []event.Value // free ones are values[used:]
+	refs   []*event.RowChanged // refs[i] is &rows[i], set once for a slab
+	n      int                 // rows in use
+	values []event.Value       // free ones are values[used:]
 	used   int
-	keys   arena
-	plan   *Plan
+	// dirtyRows and dirtyValues are how far earlier uses wrote the slabs.
+	dirtyRows, dirtyValues int
+
+	keys arena
+	plan *Plan
 }
 
 // Begin empties the batch and makes room for n rows.
 func (b *Batch) Begin(n int) {
-	// What the last use left behind would keep its changes in memory.
-	clear(b.rows)
-	clear(b.values[:b.used])
-	b.used = 0
-	if cap(b.rows) < n {
-		b.rows = make([]event.RowChanged, 0, n)
-		b.refs = make([]*event.RowChanged, 0, n)
+	b.dirtyRows, b.dirtyValues = max(b.dirtyRows, b.n), max(b.dirtyValues, b.used)
+	b.n, b.used = 0, 0
+	if len(b.rows) >= n {
+		return
 	}
-	b.rows, b.refs = b.rows[:0], b.refs[:0]
+	b.rows, b.refs, b.dirtyRows = make([]event.RowChanged, n), make([]*event.RowChanged, n), 0
+	for i := range b.rows {
+		b.refs[i] = &b.rows[i]
+	}
 }
 
 // Rows returns the rows added since Begin, in that order.
-func (b *Batch) Rows() []*event.RowChanged { return b.refs }
+func (b *Batch) Rows() []*event.RowChanged {
+	// What an earlier, larger use left behind would keep its changes in memory.
+	if b.n < b.dirtyRows {
+		clear(b.rows[b.n:b.dirtyRows])
+		b.dirtyRows = b.n
+	}
+	if b.used < b.dirtyValues {
+		clear(b.values[b.used:b.dirtyValues])
+		b.dirtyValues = b.used
+	}
+	return b.refs[:b.n:b.n]
+}
 
 // Plan returns the plan of the last row added, or nil: the caller's short cut
 // to the plan of the next row.
 func (b *Batch) Plan() *Plan { return b.plan }
 
-// take returns n Values to be overwritten.
+// take returns n Values with any content, never nil.
 func (b *Batch) take(n int) []event.Value {
+	if n == 0 {
+		return []event.Value{}
+	}
 	if b.used+n > len(b.values) {
 		// Rows hold parts of the old slab, so it is left to them.
-		b.values = make([]event.Value, max(2*len(b.values), cap(b.rows)*n))
-		b.used = 0
+		b.values = make([]event.Value, max(2*len(b.values), len(b.rows)*n))
+		b.used, b.dirtyValues = 0, 0
 	}
 	vs := b.values[b.used : b.used+n : b.used+n]
 	b.used += n
@@ -67,13 +85,13 @@ func (b *Batch) Add(p *Plan, kv *event.RawKV) (*event.RowChanged, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b.rows) == cap(b.rows) {
+	if b.n == len(b.rows) {
 		return nil, errors.New("batch is full")
 	}
 	b.plan = p
-	row := event.RowChanged{
-		StartTs: kv.StartTs, CommitTs: kv.CommitTs, Table: p.table, PhysicalTableID: id, Key: kv.Key,
-	}
+	row := &b.rows[b.n]
+	row.StartTs, row.CommitTs, row.Table, row.PhysicalTableID, row.Key = kv.StartTs, kv.CommitTs, p.table, id, kv.Key
+	row.Columns, row.PreColumns = nil, nil
 	n := len(p.columns)
 	switch {
 	case kv.Op == event.OpPut:
@@ -95,8 +113,6 @@ func (b *Batch) Add(p *Plan, kv *event.RawKV) (*event.RowChanged, error) {
 			return nil, fmt.Errorf("old value: %w", err)
 		}
 	}
-	b.rows = append(b.rows, row)
-	r := &b.rows[len(b.rows)-1]
-	b.refs = append(b.refs, r)
-	return r, nil
+	b.n++
+	return row, nil
 }
