@@ -192,11 +192,18 @@ func (s *Storage) renameTablesLocked(job *Job) ([]event.TableChange, error) {
 		return nil, err
 	}
 	changes := make([]event.TableChange, 0, len(job.tables))
+	seen := map[int64]bool{}
 	for _, raw := range job.tables {
 		light, err := peekTable(raw, 0, "")
 		if err != nil {
 			return nil, err
 		}
+		// RENAME TABLE a TO x, b TO a, x TO b lists a table twice, with its last
+		// name in both places.
+		if seen[light.ID] {
+			continue
+		}
+		seen[light.ID] = true
 		schemaID, ok := schemas[light.ID]
 		if !ok {
 			return nil, fmt.Errorf("table %d (%s) is not in the arguments", light.ID, light.Table)

@@ -77,7 +77,7 @@ type (
 )
 
 // DecodeJob reads TiDB's JSON of a DDL job in any state. StartTs and
-// FinishedTs are left to the caller.
+// FinishedTs are left to the caller. The job does not keep data.
 func DecodeJob(data []byte) (*Job, error) {
 	var raw jobJSON
 	if err := json.Unmarshal(data, &raw); err != nil {

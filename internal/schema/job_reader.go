@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 
@@ -89,8 +88,7 @@ func (r *JobReader) ParseJob(kv *event.RawKV) (*Job, error) {
 	if err := column.plan.Decode(column.values, kv.Key, kv.Value); err != nil {
 		return nil, fmt.Errorf("read DDL job at key %x, ts %d: %w", kv.Key, kv.CommitTs, err)
 	}
-	// The row's bytes may be reused, the job keeps parts of its JSON.
-	data := bytes.Clone(column.values[column.offset].Bytes())
+	data := column.values[column.offset].Bytes()
 	if len(data) == 0 {
 		return nil, nil
 	}
