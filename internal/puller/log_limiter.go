@@ -1,7 +1,6 @@
 package puller
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -24,7 +23,7 @@ func newLogLimiter(logger *slog.Logger) *logLimiter {
 }
 
 // warn logs msg, which is also the kind and therefore must be a constant.
-func (l *logLimiter) warn(msg string, attrs ...slog.Attr) {
+func (l *logLimiter) warn(msg string, args ...any) {
 	l.mu.Lock()
 	now := time.Now()
 	if last, ok := l.last[msg]; ok && now.Sub(last) < logInterval {
@@ -33,9 +32,9 @@ func (l *logLimiter) warn(msg string, attrs ...slog.Attr) {
 		return
 	}
 	if n := l.missed[msg]; n > 0 {
-		attrs = append(attrs, slog.Int("left_out", n))
+		args = append(args, slog.Int("left_out", n))
 	}
 	l.last[msg], l.missed[msg] = now, 0
 	l.mu.Unlock()
-	l.logger.LogAttrs(context.Background(), slog.LevelWarn, msg, attrs...)
+	l.logger.Warn(msg, args...)
 }

@@ -184,8 +184,8 @@ func (s *stream) endLocked(cause error) {
 
 // run opens the stream and serves it until it ends. Whatever the reason, EOF
 // included, every region of it then fails, once.
-func (s *stream) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+func (s *stream) run(runCtx context.Context) {
+	ctx, cancel := context.WithCancel(runCtx)
 	defer cancel()
 	s.mu.Lock()
 	s.mu.cancel = cancel
@@ -215,6 +215,9 @@ func (s *stream) run(ctx context.Context) {
 
 	failure := streamError(err, s.only == nil)
 	s.store.streamEnded(s, failure.kind, len(failed) > 0)
+	if runCtx.Err() != nil {
+		return // the client ends, which says nothing about regions or stores
+	}
 	for _, r := range failed {
 		if r.stopErr != nil {
 			s.client.regionFailed(r, r.stopErr)
