@@ -145,24 +145,41 @@ func (s *storeService) KvBatchGet(ctx context.Context, req *kvrpcpb.BatchGetRequ
 	return resp, nil
 }
 
-// Coprocessor keeps the executor from point reads: a range of one key is made
-// one byte longer, which makes it a scan. No other key is in the longer range,
-// because row and index keys are prefix-free.
+// Coprocessor keeps the executor from point reads. The executor knows a point by
+// the shape of its range, so such a range is cut in two that have another shape.
 func (s *storeService) Coprocessor(ctx context.Context, req *coprocessor.Request) (*coprocessor.Response, error) {
-	widenPoints(req.Ranges)
+	req.Ranges = cutPoints(req.Ranges)
 	for _, t := range req.Tasks {
-		widenPoints(t.Ranges)
+		t.Ranges = cutPoints(t.Ranges)
 	}
 	return s.Server.Coprocessor(ctx, req)
 }
 
-func widenPoints(ranges []*coprocessor.KeyRange) {
-	for _, r := range ranges {
+// cutPoints covers the same keys in the same order. A range [k, prefix-next of k)
+// also looks like a point, but may hold every key that begins with k.
+func cutPoints(ranges []*coprocessor.KeyRange) []*coprocessor.KeyRange {
+	var out []*coprocessor.KeyRange
+	for i, r := range ranges {
 		kr := kv.KeyRange{StartKey: r.Start, EndKey: r.End}
-		if kr.IsPoint() {
-			r.End = append(slices.Clone(r.Start), 0, 0)
+		if !kr.IsPoint() {
+			if out != nil {
+				out = append(out, r)
+			}
+			continue
+		}
+		if out == nil {
+			out = append(make([]*coprocessor.KeyRange, 0, len(ranges)+1), ranges[:i]...)
+		}
+		middle := append(slices.Clone(r.Start), 0, 0)
+		out = append(out, &coprocessor.KeyRange{Start: r.Start, End: middle})
+		if bytes.Compare(middle, r.End) < 0 {
+			out = append(out, &coprocessor.KeyRange{Start: middle, End: r.End})
 		}
 	}
+	if out == nil {
+		return ranges
+	}
+	return out
 }
 
 // KvCommit tells a repeated commit from a failed one. The engine looks for the
