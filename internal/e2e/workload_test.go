@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,7 +78,7 @@ func tables() []table {
 			[]column{{"id", key}, {"v", val}, {"s", word(true)}}, 1},
 		{"hashed", "(id INT, v INT, PRIMARY KEY (id) NONCLUSTERED) PARTITION BY HASH (id) PARTITIONS 3",
 			[]column{{"id", key}, {"v", val}}, 1},
-		{"generated", "(id INT PRIMARY KEY, v INT, twice BIGINT AS (v * 2) VIRTUAL, thrice BIGINT AS (v * 3) STORED, KEY (twice))",
+		{"computed", "(id INT PRIMARY KEY, v INT, twice BIGINT AS (v * 2) VIRTUAL, thrice BIGINT AS (v * 3) STORED, KEY (twice))",
 			[]column{{"id", key}, {"v", val}}, 1},
 		alltypes(),
 	}
@@ -134,12 +135,15 @@ func (w *workload) create(ctx context.Context) error {
 	return nil
 }
 
-// start runs the writers, and a session of DDL, until ctx ends; wait waits for them.
+// start runs the writers, and sessions of DDL, until ctx ends; wait waits for them.
 func (w *workload) start(ctx context.Context, writers int) {
 	for i := range writers {
 		w.wg.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.seed, uint64(i)))) })
 	}
-	w.wg.Go(func() { w.alter(ctx, rand.New(rand.NewPCG(w.seed, math.MaxUint64))) })
+	// Two sessions, because one statement may wait long for the writers.
+	for i := range 2 {
+		w.wg.Go(func() { w.alter(ctx, rand.New(rand.NewPCG(w.seed, math.MaxUint64-uint64(i))), i) })
+	}
 }
 
 func (w *workload) wait() { w.wg.Wait() }
@@ -208,16 +212,17 @@ func (t *table) where(r *rand.Rand) string {
 }
 
 // alter runs random DDL on one connection, one every so often.
-func (w *workload) alter(ctx context.Context, r *rand.Rand) {
+func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	d := &ddlSession{r: r, tables: w.tables, n: session * 1000}
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if _, err := w.db.ExecContext(ctx, w.ddl(r, n)); err == nil {
+		if _, err := w.db.ExecContext(ctx, d.next()); err == nil {
 			w.altered.Add(1)
 		} else {
 			w.failed.Add(1)
@@ -225,38 +230,52 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// ddl returns a random DDL statement. Those that refer to what an earlier one
-// made may fail.
-func (w *workload) ddl(r *rand.Rand, n int) string {
-	t := w.tables[r.IntN(len(w.tables))].name
-	recent := max(0, n-1-r.IntN(12))
-	switch r.IntN(16) {
-	case 0, 1:
-		return fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d INT NOT NULL DEFAULT %d", t, n, n)
-	case 2:
-		return fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d VARCHAR(20) DEFAULT 'd%d' FIRST", t, n, n)
-	case 3:
-		return fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d TIMESTAMP NULL DEFAULT '2024-05-06 07:08:09', ADD COLUMN y%d DECIMAL(8,3) NULL", t, n, n)
-	case 4, 5:
-		return fmt.Sprintf("ALTER TABLE %s DROP COLUMN x%d", t, recent)
-	case 6:
-		return fmt.Sprintf("CREATE INDEX i%d ON %s (v)", n, t)
-	case 7:
-		return fmt.Sprintf("DROP INDEX i%d ON %s", recent, t)
-	case 8:
-		return "TRUNCATE TABLE " + t
-	case 9:
-		return fmt.Sprintf("RENAME TABLE %s TO moved_%s", t, t)
-	case 10, 11:
-		return fmt.Sprintf("RENAME TABLE moved_%s TO %s", t, t)
-	case 12:
-		return "ALTER TABLE ranged TRUNCATE PARTITION p1"
-	case 13:
-		return fmt.Sprintf("CREATE TABLE extra%d (id INT PRIMARY KEY, v INT)", n)
-	case 14:
-		return fmt.Sprintf("DROP TABLE extra%d", recent)
+// ddlSession makes up DDL statements. It remembers what it made, so that most
+// of them can be carried out.
+type ddlSession struct {
+	r      *rand.Rand
+	tables []table
+	n      int
+	// undo are statements that take back what earlier ones did.
+	undo []string
+}
+
+func (d *ddlSession) next() string {
+	d.n++
+	if len(d.undo) > 0 && d.r.IntN(2) == 0 {
+		i := d.r.IntN(len(d.undo))
+		q := d.undo[i]
+		d.undo = slices.Delete(d.undo, i, i+1)
+		return q
 	}
-	return fmt.Sprintf("ALTER TABLE %s MODIFY COLUMN v BIGINT", t)
+	t, n := d.tables[d.r.IntN(len(d.tables))].name, d.n
+	both := func(do, undo string) string {
+		d.undo = append(d.undo, undo)
+		return do
+	}
+	switch d.r.IntN(12) {
+	case 0, 1:
+		return both(fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d INT NOT NULL DEFAULT %d", t, n, n),
+			fmt.Sprintf("ALTER TABLE %s DROP COLUMN x%d", t, n))
+	case 2:
+		return both(fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d VARCHAR(20) DEFAULT 'd%d' FIRST", t, n, n),
+			fmt.Sprintf("ALTER TABLE %s RENAME COLUMN x%d TO z%d", t, n, n))
+	case 3:
+		return both(fmt.Sprintf("ALTER TABLE %s ADD COLUMN x%d TIMESTAMP NULL DEFAULT '2024-05-06 07:08:09', ADD COLUMN y%d DECIMAL(8,3) NULL", t, n, n),
+			fmt.Sprintf("ALTER TABLE %s DROP COLUMN x%d, DROP COLUMN y%d", t, n, n))
+	case 4:
+		return both(fmt.Sprintf("CREATE INDEX i%d ON %s (%s)", n, t, d.tables[0].columns[1].name),
+			fmt.Sprintf("DROP INDEX i%d ON %s", n, t))
+	case 5, 6:
+		return "TRUNCATE TABLE " + t
+	case 7:
+		return both(fmt.Sprintf("RENAME TABLE %s TO moved_%s", t, t), fmt.Sprintf("RENAME TABLE moved_%s TO %s", t, t))
+	case 8:
+		return fmt.Sprintf("ALTER TABLE ranged TRUNCATE PARTITION p%d", d.r.IntN(3))
+	case 9, 10:
+		return both(fmt.Sprintf("CREATE TABLE extra%d (id INT PRIMARY KEY, v INT)", n), fmt.Sprintf("DROP TABLE extra%d", n))
+	}
+	return both(fmt.Sprintf("ALTER TABLE %s MODIFY COLUMN v BIGINT", t), "ALTER TABLE ranged DROP PARTITION p1")
 }
 
 // chaos splits and merges regions, moves leaders and cuts streams until ctx ends.
