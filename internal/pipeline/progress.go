@@ -123,7 +123,10 @@ func (p *Pipeline) saveLast(ctx context.Context) error {
 	ts := p.CheckpointTs()
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DrainTimeout)
 	defer cancel()
-	if w, ok := p.cfg.Sink.(sink.CheckpointWriter); ok && ts == p.cfg.TargetTs {
+	p.mu.Lock()
+	unreported := p.mu.reported < ts
+	p.mu.Unlock()
+	if w, ok := p.cfg.Sink.(sink.CheckpointWriter); ok && unreported && ts == p.cfg.TargetTs {
 		if err := w.WriteCheckpoint(ctx, ts); err != nil {
 			return fmt.Errorf("write checkpoint ts %d: %w", ts, err)
 		}
