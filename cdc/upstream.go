@@ -73,16 +73,15 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 	defer done()
 	stop := context.AfterFunc(dialCtx, cancel)
 	u := &Upstream{log: cfg.Logger, cancel: cancel, pulled: make(chan error, 1)}
-	if err := u.connect(life, cfg, tlsConfig); err != nil {
-		u.disconnect()
-		if dialCtx.Err() != nil && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("dial upstream %v: %w", cfg.PD, err)
+	err = u.connect(life, cfg, tlsConfig)
+	if !stop() && err == nil {
+		err = fmt.Errorf("%w within %v", ErrPDUnreachable, cfg.DialTimeout)
 	}
-	if !stop() {
-		u.disconnect()
-		return nil, fmt.Errorf("dial upstream %v: %w within %v", cfg.PD, ErrPDUnreachable, cfg.DialTimeout)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, errors.Join(fmt.Errorf("dial upstream %v: %w", cfg.PD, err), u.disconnect())
 	}
 	u.puller = puller.New(puller.Config{Store: u.store, PD: u.pd, ClusterID: u.id, TLS: tlsConfig, Logger: cfg.Logger})
 	go func() { u.pulled <- u.puller.Run(life) }()

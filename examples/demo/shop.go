@@ -95,7 +95,7 @@ func buy(ctx context.Context, conn *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // an error after Commit
 	res, err := tx.ExecContext(ctx, "INSERT INTO purchase (customer) VALUES (?)", customers[rand.IntN(len(customers))])
 	if err != nil {
 		return err

@@ -23,13 +23,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // how a TestMain ends
 }
 
 func runTests(m *testing.M) (code int, err error) {
-	var stderr *os.File = os.Stderr
 	cluster, err = playground.Start(context.Background(), playground.Options{
-		Binary: playgroundBinary(), Args: []string{"--stores=3"}, Stderr: stderr,
+		Binary: playgroundBinary(), Args: []string{"--stores=3"}, Stderr: os.Stderr,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("%w (make playground builds it)", err)

@@ -186,7 +186,11 @@ func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event
 	if _, err := conn.ExecContext(ctx, fmt.Sprintf("SET tidb_snapshot = '%d'", ts)); err != nil {
 		t.Fatal(err)
 	}
-	defer conn.ExecContext(ctx, "SET tidb_snapshot = ''")
+	defer func() {
+		if _, err := conn.ExecContext(ctx, "SET tidb_snapshot = ''"); err != nil {
+			t.Error(err)
+		}
+	}()
 	names := queryStrings(ctx, t, conn, "SHOW FULL TABLES WHERE table_type = 'BASE TABLE'")
 	var modelled []string
 	for _, table := range m.tables {
