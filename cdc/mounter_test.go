@@ -222,6 +222,12 @@ func TestBatchIsReused(t *testing.T) {
 		}
 		wantRows(t, rows, "10 insert ()->(1,x)", "11 update (1,x)->(1,y)", "12 delete (1,y)->()")
 		later := rows[2]
+		slices.Reverse(long)
+		if rows, err = m.MountBatch(long, &b); err != nil {
+			t.Fatal(err)
+		}
+		wantRows(t, rows, "12 delete (1,y)->()", "11 update (1,x)->(1,y)", "10 insert ()->(1,x)")
+		slices.Reverse(long)
 		if rows, err = m.MountBatch(short, &b); err != nil {
 			t.Fatal(err)
 		}

@@ -103,6 +103,7 @@ func TestGoldenRowLayouts(t *testing.T) {
 		{"v2 large, id 5000", far, "8001 0200 0000 01000000 88130000 01000000 02000000 01 07", []*string{text("1"), text("7"), nil}},
 		{"v2 empty", abTable(), "800000000000", []*string{nil, nil, nil}},
 		{"v2 with an unknown column", abTable(), "8000 0200 0000 01 03 0100 0200 01 ff", []*string{text("1"), nil, nil}},
+		{"v2 full, with an unknown NULL", abTable(), "8000 0300 0100 010204 09 0100 0200 0400 01 02 6162", []*string{text("1"), text("2"), text("ab")}},
 		{"v2 large with an unknown column", wide, "8001 0200 0000 01000000 03000000 01000000 02000000 01 ff", []*string{text("1"), nil, nil}},
 		{"v1", abTable(), "08020802080400080802046162", []*string{text("1"), nil, text("ab")}},
 		{"v1 empty", abTable(), "00", []*string{nil, nil, nil}},

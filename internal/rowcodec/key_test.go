@@ -265,6 +265,66 @@ func TestOriginDefaultZone(t *testing.T) {
 	}
 }
 
+// What a column is in rows that lack it, if it has no origin default.
+func TestAbsentWithoutOriginDefault(t *testing.T) {
+	elems := []string{"x", "y"}
+	for _, tc := range []struct {
+		col  event.ColumnInfo
+		kind event.ValueKind
+		want string
+	}{
+		{event.ColumnInfo{Type: event.TypeLong}, event.KindInt64, "0"},
+		{event.ColumnInfo{Type: event.TypeLong, Flag: event.FlagUnsigned}, event.KindUint64, "0"},
+		{event.ColumnInfo{Type: event.TypeYear}, event.KindInt64, "0"},
+		{event.ColumnInfo{Type: event.TypeFloat}, event.KindFloat32, "0"},
+		{event.ColumnInfo{Type: event.TypeDouble}, event.KindFloat64, "0"},
+		{event.ColumnInfo{Type: event.TypeNewDecimal, Decimal: 2}, event.KindDecimal, "0.00"},
+		{event.ColumnInfo{Type: event.TypeVarchar, Charset: "utf8mb4"}, event.KindText, ""},
+		{event.ColumnInfo{Type: event.TypeVarchar, Charset: "binary", Length: 2}, event.KindBytes, ""},
+		{event.ColumnInfo{Type: event.TypeString, Charset: "binary", Length: 2}, event.KindBytes, "\x00\x00"},
+		{event.ColumnInfo{Type: event.TypeDate}, event.KindDate, "0000-00-00"},
+		{event.ColumnInfo{Type: event.TypeDatetime, Decimal: 2}, event.KindDatetime, "0000-00-00 00:00:00.00"},
+		{event.ColumnInfo{Type: event.TypeTimestamp}, event.KindTimestamp, "0000-00-00 00:00:00"},
+		{event.ColumnInfo{Type: event.TypeDuration}, event.KindDuration, "00:00:00"},
+		{event.ColumnInfo{Type: event.TypeBit, Length: 3}, event.KindBit, "0"},
+		{event.ColumnInfo{Type: event.TypeEnum, Elems: elems}, event.KindEnum, "x"},
+		{event.ColumnInfo{Type: event.TypeSet, Elems: elems}, event.KindSet, ""},
+		{event.ColumnInfo{Type: event.TypeJSON}, event.KindJSON, "null"},
+		{event.ColumnInfo{Type: event.TypeVector}, event.KindVector, "[]"},
+	} {
+		if v := decodeOne(t, tc.col, "800000000000"); !v.IsNull() {
+			t.Errorf("nullable %s: got %s %q", tc.kind, v.Kind(), v.Text())
+		}
+		tc.col.Flag |= event.FlagNotNull
+		if v := decodeOne(t, tc.col, "800000000000"); v.Kind() != tc.kind || v.Text() != tc.want {
+			t.Errorf("%s NOT NULL: got %s %q, want %q", tc.kind, v.Kind(), v.Text(), tc.want)
+		}
+	}
+}
+
+// ENUM and SET defaults are names, or the numbers behind them.
+func TestElementDefaults(t *testing.T) {
+	elems := []string{"x", "y", "1"}
+	for _, tc := range []struct {
+		tp   event.ColumnType
+		text string
+		want uint64
+	}{
+		{event.TypeEnum, "Y", 2},
+		{event.TypeEnum, "2", 2},
+		{event.TypeEnum, "1", 3}, // a name before a number
+		{event.TypeEnum, "", 0},
+		{event.TypeSet, "y,x", 3},
+		{event.TypeSet, "", 0},
+		{event.TypeSet, "6", 6},
+	} {
+		v := decodeOne(t, event.ColumnInfo{Type: tc.tp, Elems: elems, OriginDefault: &tc.text}, "800000000000")
+		if v.Uint64() != tc.want {
+			t.Errorf("type %d, %q: got %d, want %d", tc.tp, tc.text, v.Uint64(), tc.want)
+		}
+	}
+}
+
 func TestOriginDefaultErrors(t *testing.T) {
 	elems := []string{"x", "y"}
 	for _, c := range []event.ColumnInfo{
