@@ -229,26 +229,24 @@ const patience = 3
 // adviseCache tells the region cache what an error says about the region, and
 // reports whether the same region may be tried again.
 func (c *Client) adviseCache(r *region, err *regionError, attempt int) (again bool) {
-	cache := c.cfg.Store.GetRegionCache()
 	switch err.kind {
-	case kindNotLeader:
-		if err.leader == nil && attempt%patience == 0 {
-			// All peers have been asked. PD may know of new ones.
-			cache.InvalidateCachedRegion(r.verID)
-			return false
-		}
-		cache.UpdateLeader(r.verID, err.leader, r.rpc.AccessIdx)
-		return true
 	case kindBusy, kindCongested, kindUnknown, kindNoMultiplexing:
 		return true
 	case kindStreamBroken:
-		return c.adviseSendFail(r, err)
+		c.adviseSendFail(r, err)
+		return true
 	case kindStoreUnusable:
 		c.adviseSendFail(r, err)
 		return false
 	}
-	// The region has changed, or its place has. PD is asked again in any case;
-	// this is for those who share the cache.
+	cache := c.cfg.Store.GetRegionCache()
+	if err.kind == kindNotLeader && (err.leader != nil || attempt%patience != 0) {
+		cache.UpdateLeader(r.verID, err.leader, r.rpc.AccessIdx)
+		return true
+	}
+	// The region has changed, or its place has, or all its peers have been
+	// asked for their leader. PD is asked next in any case; this is for those who
+	// share the cache.
 	cache.InvalidateCachedRegion(r.verID)
 	return false
 }

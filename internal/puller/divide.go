@@ -139,8 +139,8 @@ func (c *Client) place(ctx context.Context, r *region, checkpoint event.Ts) {
 
 // adviseSendFail tells the region cache that the store of a region does not
 // answer: it tries another peer, or asks PD.
-func (c *Client) adviseSendFail(r *region, err *regionError) bool {
+func (c *Client) adviseSendFail(r *region, err *regionError) {
+	// OnSendFail wants the context for logging only; it does not wait.
 	bo := tikv.NewNoopBackoff(context.Background())
 	c.cfg.Store.GetRegionCache().OnSendFail(bo, r.rpc, true, err)
-	return true
 }

@@ -1,0 +1,224 @@
+package puller
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pingcap/kvproto/pkg/cdcpb"
+	"github.com/tikv/client-go/v2/tikv"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+func TestRetryDelay(t *testing.T) {
+	const base, limit = 50 * time.Millisecond, 2 * time.Second
+	for attempt, most := range map[int]time.Duration{
+		0: base, 1: base, 2: 2 * base, 3: 4 * base, 6: 32 * base, 7: limit, 30: limit, 1 << 40: limit,
+	} {
+		varied := false
+		first := retryDelay(base, limit, attempt)
+		for range 1000 {
+			d := retryDelay(base, limit, attempt)
+			if d > most || d < most/2 {
+				t.Fatalf("attempt %d: %s, want %s to %s", attempt, d, most/2, most)
+			}
+			varied = varied || d != first
+		}
+		if !varied {
+			t.Errorf("attempt %d: always %s", attempt, first)
+		}
+	}
+}
+
+// Tasks come when they are due, whatever the order in which they are queued,
+// also those that were queued before run.
+func TestTaskQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newTaskQueue()
+		start := time.Now()
+		push := func(name string, delay time.Duration) {
+			q.push(&rangeTask{keyRange: keyRange{start: []byte(name)}}, delay)
+		}
+		push("early", 0)
+		push("hour", time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			q.run(ctx)
+		}()
+		expect := func(name string, at time.Duration) {
+			t.Helper()
+			task := <-q.ready
+			if got := time.Since(start); string(task.start) != name || got != at {
+				t.Errorf("%s after %s, want %s after %s", task.start, got, name, at)
+			}
+		}
+		expect("early", 0)
+		push("minute", time.Minute)
+		push("second", time.Second)
+		expect("second", time.Second)
+		push("now", 0)
+		expect("now", time.Second)
+		expect("minute", time.Minute)
+		expect("hour", time.Hour)
+		synctest.Wait()
+		push("two hours", time.Hour)
+		expect("two hours", 2*time.Hour)
+		push("nobody wants it", 0)
+		synctest.Wait()
+		cancel()
+		<-done
+	})
+}
+
+// A range that keeps failing is tried ever more slowly; one that has worked for
+// a while is tried at once.
+func TestAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{})
+		sub := c.Subscribe(event.Span{}, 5, nil)
+		fail := func(r *region) *rangeTask {
+			r.segment = sub.ranges.lock(keyRange{}, r, nil).segment
+			c.regionFailed(r, &regionError{kind: kindCongested})
+			task, wait := c.tasks.pop()
+			if task == nil {
+				time.Sleep(wait)
+				task, _ = c.tasks.pop()
+			}
+			return task
+		}
+		_, _ = c.tasks.pop() // of Subscribe
+		attempt := 0
+		for want := range 20 {
+			start := time.Now()
+			task := fail(&region{sub: sub, verID: tikv.NewRegionVerID(1, 1, 1), attempt: attempt})
+			attempt = task.attempt
+			if attempt != want+1 {
+				t.Fatalf("attempt %d, want %d", attempt, want+1)
+			}
+			if d := time.Since(start); d > c.cfg.RetryMax || d < min(c.cfg.RetryBase<<want, c.cfg.RetryMax)/2 {
+				t.Errorf("attempt %d after %s", attempt, d)
+			}
+		}
+		for _, tc := range []struct {
+			lived time.Duration
+			want  int
+		}{{settled - 1, attempt + 1}, {settled, 1}} {
+			r := &region{sub: sub, verID: tikv.NewRegionVerID(1, 1, 1), attempt: attempt, initAt: c.now()}
+			time.Sleep(tc.lived)
+			if task := fail(r); task.attempt != tc.want {
+				t.Errorf("failed %s after its scan: attempt %d, want %d", tc.lived, task.attempt, tc.want)
+			}
+		}
+	})
+}
+
+// A receiver that blocks for long must not make its regions look silent, and
+// real silence must be seen.
+func TestSilenceIsNotBackPressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{})
+		sub := c.Subscribe(event.Span{}, 5, nil)
+		s := newStream(c, newStore(c, "store"), nil, 0)
+		r := &region{sub: sub, verID: tikv.NewRegionVerID(1, 1, 1)}
+		r.segment = sub.ranges.lock(keyRange{}, r, nil).segment
+		if !s.register(r) {
+			t.Fatal("the stream has ended")
+		}
+		inspect := func(what string, want regionState) {
+			t.Helper()
+			s.inspect(&c.cfg)
+			if r.state != want {
+				t.Errorf("%s: state %d, want %d", what, r.state, want)
+			}
+		}
+		time.Sleep(time.Hour)
+		inspect("not sent yet", regionNormal)
+		c.header = &cdcpb.Header{}
+		if reqs := s.sendable(nil); len(reqs) != 1 {
+			t.Fatalf("%d requests, want 1", len(reqs))
+		}
+		time.Sleep(scanPatience * c.cfg.SilentRegionTimeout)
+		inspect("waiting for its scan", regionNormal)
+		s.mu.Lock()
+		r.scanning = false
+		r.lastSeen = s.clock.now()
+		s.mu.Unlock()
+		s.clock.pause()
+		time.Sleep(time.Hour)
+		inspect("while the receiver blocks", regionNormal)
+		s.clock.resume()
+		inspect("just afterwards", regionNormal)
+		time.Sleep(c.cfg.SilentRegionTimeout)
+		inspect("at the limit", regionNormal)
+		time.Sleep(1)
+		inspect("silent", regionStopping)
+		time.Sleep(c.cfg.DeregisterTimeout + 1)
+		inspect("not confirmed", regionStopping)
+		if !s.mu.ended {
+			t.Error("the stream goes on, although the store does not confirm")
+		}
+	})
+}
+
+// No more requests than the window are in their scan at a time; deregistrations do not wait.
+func TestScanWindow(t *testing.T) {
+	c := New(Config{ScanWindow: 3})
+	c.header = &cdcpb.Header{}
+	s := newStream(c, newStore(c, "store"), nil, 0)
+	var regions []*region
+	sub := c.Subscribe(event.Span{}, 5, nil)
+	for i := range 10 {
+		r := &region{sub: sub, verID: tikv.NewRegionVerID(uint64(i+1), 1, 1)}
+		regions = append(regions, r)
+		s.register(r)
+	}
+	count := func(want int) {
+		t.Helper()
+		if n := len(s.sendable(nil)); n != want {
+			t.Errorf("%d requests, want %d", n, want)
+		}
+	}
+	count(3)
+	count(0)
+	s.mu.Lock()
+	s.removeLocked(regions[0])
+	s.removeLocked(regions[0])
+	s.removeLocked(regions[5]) // was not sent
+	s.mu.Unlock()
+	count(1)
+	s.stop(regions[1], &regionError{kind: kindSilent})
+	count(1)
+	other := c.Subscribe(event.Span{}, 5, nil)
+	s.register(&region{sub: other, verID: tikv.NewRegionVerID(1, 1, 1)})
+	s.drop(sub)
+	reqs := s.sendable(nil)
+	if len(reqs) != 2 || reqs[0].GetDeregister() == nil || reqs[1].RequestId != other.id {
+		t.Errorf("requests %v, want to deregister the first subscription and to register the other", reqs)
+	}
+	if s.mu.scanning != 1 || s.mu.regions != 1 {
+		t.Errorf("%d scans, %d regions, want 1 and 1", s.mu.scanning, s.mu.regions)
+	}
+	other.Close()
+	if s.register(&region{sub: other, verID: tikv.NewRegionVerID(2, 1, 1)}); s.mu.regions != 1 {
+		t.Error("a closed subscription was registered")
+	}
+}
+
+func TestClassify(t *testing.T) {
+	if len(kindNames) != int(kindCount) || kindNames[kindClusterMismatch] == "" {
+		t.Errorf("names of errors: %q", kindNames)
+	}
+	for _, name := range kindNames {
+		if name == "" {
+			t.Error("an error without a name")
+		}
+	}
+	if got := fmt.Sprint(classify(&cdcpb.Error{})); got != "unknown error" {
+		t.Errorf("empty error: %s", got)
+	}
+}
