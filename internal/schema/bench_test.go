@@ -1,0 +1,95 @@
+package schema_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/schema"
+)
+
+// sbtest is a table like those of sysbench, which real clusters have thousands of.
+func sbtest(id int64) *tableDef {
+	return &tableDef{id: id, name: fmt.Sprintf("sbtest%d", id), cols: []colDef{
+		{1, "id", true}, {2, "k", false}, {3, "c", false}, {4, "pad", false},
+	}}
+}
+
+func manyTables(b *testing.B, n int) metaKeys {
+	b.Helper()
+	m := metaKeys{}
+	m.schema(2, "test")
+	for i := range n {
+		m.table(2, sbtest(int64(i)+100))
+	}
+	return m
+}
+
+func loadMany(b *testing.B, n int) *schema.Storage {
+	b.Helper()
+	storage, err := schema.Load(context.Background(), manyTables(b, n), 100, schema.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return storage
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := manyTables(b, n)
+			for b.Loop() {
+				if _, err := schema.Load(context.Background(), m, 100, schema.Config{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		storage := loadMany(b, n)
+		ts := event.Ts(100)
+		for _, tp := range []event.DDLType{event.DDLAddColumn, event.DDLCreateTable} {
+			b.Run(fmt.Sprintf("%s/tables=%d", tp, n), func(b *testing.B) {
+				def := &jobDef{tp: tp, schemaID: 2, tableID: 100, schemaName: "test", table: sbtest(100)}
+				job := def.job(b)
+				if tp == event.DDLCreateTable {
+					def.table = sbtest(1 << 30)
+					job = def.job(b)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					ts++
+					job.ID, job.FinishedTs = int64(ts), ts
+					if ddl, err := storage.Apply(job); err != nil || ddl == nil {
+						b.Fatal(ddl, err)
+					}
+					storage.Advance(ts)
+					storage.Forget(ts)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			storage := loadMany(b, n)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				i := int64(0)
+				for pb.Next() {
+					i = (i + 7919) % int64(n)
+					if _, err := storage.Table(100+i, 100); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
