@@ -74,9 +74,21 @@ func NewMounter(r SchemaResolver, o MounterOptions) *Mounter {
 // Mount decodes one change into a row of its own. It is the simple way;
 // [Mounter.MountBatch] is the fast one and tells what the images hold.
 func (m *Mounter) Mount(kv *event.RawKV) (*event.RowChanged, error) {
+	id, err := rowcodec.PhysicalTableID(kv.Key)
+	if err != nil {
+		return nil, mountError(kv, "", err)
+	}
 	var b Batch
-	b.Begin(1)
-	return m.mount(kv, &b)
+	plan, err := m.planAt(id, kv, &b)
+	if err != nil {
+		return nil, err
+	}
+	b.Begin(1, imagesOf(kv)*len(plan.Table().Columns))
+	row, err := b.Add(plan, kv)
+	if err != nil {
+		return nil, mountError(kv, plan.Table().Name(), err)
+	}
+	return row, nil
 }
 
 // MountBatch decodes changes of one physical table, in commit-ts order, into
@@ -98,8 +110,8 @@ func (m *Mounter) Mount(kv *event.RawKV) (*event.RowChanged, error) {
 // An error names the table, the key and the commit ts; the rows of b are then
 // not to be used. It wraps [ErrNotRow] if a key is not of a row.
 func (m *Mounter) MountBatch(kvs []event.RawKV, b *Batch) ([]*event.RowChanged, error) {
-	b.Begin(len(kvs))
 	if len(kvs) == 0 {
+		b.Begin(0, 0)
 		return b.Rows(), nil
 	}
 	first, last := &kvs[0], &kvs[len(kvs)-1]
@@ -119,6 +131,11 @@ func (m *Mounter) MountBatch(kvs []event.RawKV, b *Batch) ([]*event.RowChanged, 
 		}
 		same = table == plan.Table()
 	}
+	images := 0
+	for i := range kvs {
+		images += imagesOf(&kvs[i])
+	}
+	b.Begin(len(kvs), images*len(plan.Table().Columns))
 	for i := range kvs {
 		kv := &kvs[i]
 		if !same && i > 0 && kv.CommitTs != kvs[i-1].CommitTs {
@@ -137,20 +154,12 @@ func (m *Mounter) MountBatch(kvs []event.RawKV, b *Batch) ([]*event.RowChanged, 
 	return b.Rows(), nil
 }
 
-func (m *Mounter) mount(kv *event.RawKV, b *Batch) (*event.RowChanged, error) {
-	id, err := rowcodec.PhysicalTableID(kv.Key)
-	if err != nil {
-		return nil, mountError(kv, "", err)
+// imagesOf returns how many images a change has: one or two.
+func imagesOf(kv *event.RawKV) int {
+	if kv.Op == event.OpPut && len(kv.OldValue) > 0 {
+		return 2
 	}
-	plan, err := m.planAt(id, kv, b)
-	if err != nil {
-		return nil, err
-	}
-	row, err := b.Add(plan, kv)
-	if err != nil {
-		return nil, mountError(kv, plan.Table().Name(), err)
-	}
-	return row, nil
+	return 1
 }
 
 // planAt returns the plan for a change of the physical table id.

@@ -28,16 +28,20 @@ type Batch struct {
 	plan *Plan
 }
 
-// Begin empties the batch and makes room for n rows.
-func (b *Batch) Begin(n int) {
+// Begin empties the batch and makes room for n rows, together of the given
+// number of values (columns of all images). More values are found room for as
+// they come.
+func (b *Batch) Begin(n, values int) {
 	b.dirtyRows, b.dirtyValues = max(b.dirtyRows, b.n), max(b.dirtyValues, b.used)
 	b.n, b.used = 0, 0
-	if len(b.rows) >= n {
-		return
+	if len(b.rows) < n {
+		b.rows, b.refs, b.dirtyRows = make([]event.RowChanged, n), make([]*event.RowChanged, n), 0
+		for i := range b.rows {
+			b.refs[i] = &b.rows[i]
+		}
 	}
-	b.rows, b.refs, b.dirtyRows = make([]event.RowChanged, n), make([]*event.RowChanged, n), 0
-	for i := range b.rows {
-		b.refs[i] = &b.rows[i]
+	if len(b.values) < values {
+		b.values, b.dirtyValues = make([]event.Value, values), 0
 	}
 }
 
@@ -66,7 +70,7 @@ func (b *Batch) take(n int) []event.Value {
 	}
 	if b.used+n > len(b.values) {
 		// Rows hold parts of the old slab, so it is left to them.
-		b.values = make([]event.Value, max(2*len(b.values), len(b.rows)*n))
+		b.values = make([]event.Value, max(2*len(b.values), n))
 		b.used, b.dirtyValues = 0, 0
 	}
 	vs := b.values[b.used : b.used+n : b.used+n]

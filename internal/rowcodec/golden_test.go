@@ -105,6 +105,7 @@ func TestGoldenRowLayouts(t *testing.T) {
 		{"v2 with an unknown column", abTable(), "8000 0200 0000 01 03 0100 0200 01 ff", []*string{text("1"), nil, nil}},
 		{"v2 full, with an unknown NULL", abTable(), "8000 0300 0100 010204 09 0100 0200 0400 01 02 6162", []*string{text("1"), text("2"), text("ab")}},
 		{"v2 large with an unknown column", wide, "8001 0200 0000 01000000 03000000 01000000 02000000 01 ff", []*string{text("1"), nil, nil}},
+		{"v2 small row of a table with a large id", wide, "8000 0300 0000 01042c 0100 0200 0300 01 61 05", []*string{text("1"), nil, text("a")}},
 		{"v1", abTable(), "08020802080400080802046162", []*string{text("1"), nil, text("ab")}},
 		{"v1 empty", abTable(), "00", []*string{nil, nil, nil}},
 		{"v1 with unknown columns", abTable(), "0802 0802" + // 1: 1

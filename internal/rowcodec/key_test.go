@@ -354,7 +354,7 @@ func TestKeyTextsStay(t *testing.T) {
 		c := byte('a' + i%26)
 		key := append(fromHex(t, "7480000000000000685f72 01"), bytes.Repeat([]byte{c}, 8)...)
 		key = append(key, 0xff, c, 0, 0, 0, 0, 0, 0, 0, 0xf8)
-		b.Begin(1)
+		b.Begin(1, 1)
 		row, err := b.Add(p, &event.RawKV{Op: event.OpPut, Key: key, Value: fromHex(t, "800000000000")})
 		if err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package rowcodec
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -28,11 +27,10 @@ type Plan struct {
 	// absent are the values of columns that a row does not store.
 	absent []event.Value
 	handle handle
-	// full are the places, by ascending id, of the columns in a row that stores
-	// all it can; fullIDs are their ids as a small row lists them, "" if some do
-	// not fit.
-	full    []uint16
+	// fullIDs are the ids of a small row that stores every column it can, as the
+	// row lists them; hasFull is false if some do not fit a small row.
 	fullIDs string
+	hasFull bool
 }
 
 // NewPlan makes the plan of a table, with UTC as the zone that [NewPlanIn] asks for.
@@ -81,23 +79,19 @@ func (p *Plan) planFull() {
 		fromKey[k.slot] = !k.stored
 		p.absent[k.slot] = event.Value{} // a sign that the key is to be asked
 	}
+	var ids []int64
 	for i := range p.columns {
 		if !fromKey[i] {
-			p.full = append(p.full, uint16(i))
+			ids = append(ids, p.table.Columns[i].ID)
 		}
 	}
-	slices.SortFunc(p.full, func(a, b uint16) int {
-		return cmp.Compare(p.table.Columns[a].ID, p.table.Columns[b].ID)
-	})
-	ids := make([]byte, len(p.full))
-	for i, slot := range p.full {
-		id := p.table.Columns[slot].ID
-		if id >= minSlots {
-			return
-		}
-		ids[i] = byte(id)
+	slices.Sort(ids)
+	list := make([]byte, len(ids))
+	for i, id := range ids {
+		list[i] = byte(id)
 	}
-	p.fullIDs = string(ids)
+	p.fullIDs = string(list)
+	p.hasFull = len(ids) == 0 || ids[len(ids)-1] < minSlots
 }
 
 // Table returns the table version that the plan decodes.

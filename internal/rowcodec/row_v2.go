@@ -31,42 +31,11 @@ func (p *Plan) decodeV2(dst []event.Value, row []byte) error {
 	if row[1]&v2FlagLarge != 0 {
 		return p.decodeLarge(dst, row, n, m)
 	}
-	if m == 0 && len(row) > v2Header+n && string(row[v2Header:v2Header+n]) == p.fullIDs {
-		return p.decodeFull(dst, row)
-	}
 	return p.decodeSmall(dst, row, n, m)
 }
 
-// decodeFull decodes a small row that holds exactly the columns that the table
-// stores: the ids are known, so the columns need not be looked up, and all of
-// dst is written but for the key's columns.
-func (p *Plan) decodeFull(dst []event.Value, row []byte) error {
-	offsets := v2Header + len(p.full)
-	data := offsets + 2*len(p.full)
-	if data > len(row) {
-		return errShortRow
-	}
-	ends := row[offsets:data]
-	start := data
-	for i, slot := range p.full {
-		end := data + int(binary.LittleEndian.Uint16(ends[2*i:]))
-		if end < start || end > len(row) {
-			return p.errLayout(i, p.table.Columns[slot].ID)
-		}
-		if err := p.columns[slot].decode(&dst[slot], row, start, end); err != nil {
-			return p.columnError(int(slot), err)
-		}
-		start = end
-	}
-	for i := range p.handle.columns {
-		if k := &p.handle.columns[i]; !k.stored {
-			dst[k.slot] = event.Value{}
-		}
-	}
-	return nil
-}
-
-// decodeSmall decodes a row with ids of one byte.
+// decodeSmall decodes a row with ids of one byte. This loop is where rows are
+// decoded, so the commonest columns are decoded in it.
 func (p *Plan) decodeSmall(dst []event.Value, row []byte, n, m int) error {
 	nulls := v2Header + n
 	offsets := nulls + m
@@ -74,7 +43,14 @@ func (p *Plan) decodeSmall(dst []event.Value, row []byte, n, m int) error {
 	if data > len(row) {
 		return errShortRow
 	}
-	copy(dst, p.absent)
+	if m == 0 && p.hasFull && string(row[v2Header:nulls]) == p.fullIDs {
+		// The row writes all of dst but the key's columns.
+		for i := range p.handle.columns {
+			dst[p.handle.columns[i].slot] = event.Value{}
+		}
+	} else {
+		copy(dst, p.absent)
+	}
 	slots := (*[minSlots]uint16)(p.slots)
 	ends := row[offsets:data]
 	start := data
@@ -84,8 +60,16 @@ func (p *Plan) decodeSmall(dst []event.Value, row []byte, n, m int) error {
 			return p.errLayout(i, int64(id))
 		}
 		if slot := int(slots[id]) - 1; slot >= 0 {
-			if err := p.columns[slot].decode(&dst[slot], row, start, end); err != nil {
-				return p.columnError(slot, err)
+			c := &p.columns[slot]
+			switch c.op {
+			case opText:
+				dst[slot] = event.TextBytesValue(row[start:end:end])
+			case opBytes:
+				dst[slot] = event.BytesValue(row[start:end:end])
+			default:
+				if err := c.decode(&dst[slot], row, start, end); err != nil {
+					return p.columnError(slot, err)
+				}
 			}
 		}
 		start = end
