@@ -143,6 +143,9 @@ func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes i
 			through = limit
 			break
 		}
+		if n%prefetchAhead == 0 {
+			prefetch(s.ready[:min(prefetchAhead, len(s.ready))])
+		}
 		next := &s.ready[0]
 		bytes := next.kv.Size()
 		if n > 0 && (n >= maxRows || size+bytes > maxBytes) {
