@@ -52,7 +52,8 @@ func Redact(uri string) string {
 }
 
 func notInScheme(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("+-.", r))
+	isAlphanumeric := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	return !isAlphanumeric && !strings.ContainsRune("+-.", r)
 }
 
 // parameter is one of a query, as written.

@@ -118,7 +118,7 @@ func (m *memory) WriteRows(ctx context.Context, rows []*event.RowChanged) error 
 		if r, ok := m.record(row); ok {
 			records = append(records, r)
 		}
-		at := fmt.Sprint(row.Key, row.CommitTs)
+		at := fmt.Sprintf("%x at %d", row.Key, row.CommitTs)
 		if m.refuseRepeats && m.seen[at] {
 			return fmt.Errorf("duplicate %s", at)
 		}
@@ -156,7 +156,8 @@ func (m *memory) record(row *event.RowChanged) (sinktest.Record, bool) {
 	if m.wrongTs {
 		r.CommitTs = row.StartTs
 	}
-	return r, !(m.dropDelete && r.Kind == event.Delete || m.dropUpdate && r.Kind == event.Update)
+	dropped := m.dropDelete && r.Kind == event.Delete || m.dropUpdate && r.Kind == event.Update
+	return r, !dropped
 }
 
 func (m *memory) flush() {
@@ -325,6 +326,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	r.Errorf(format, args...)
 	r.stop()
 }
+
 func (r *recorder) Fatal(args ...any) {
 	r.Error(args...)
 	r.stop()
