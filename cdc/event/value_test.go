@@ -153,6 +153,22 @@ func TestBitBytes(t *testing.T) {
 	}
 }
 
+func TestVectorErrors(t *testing.T) {
+	for _, bad := range [][]byte{nil, {1, 0, 0}, {1, 0, 0, 0}, {1, 0, 0, 0, 0, 0, 0}, {255, 255, 255, 255}} {
+		if v, err := event.VectorValue(bad); err == nil {
+			t.Errorf("%x was accepted as %s", bad, v.Text())
+		}
+	}
+	for _, bad := range []string{"", "1,2", "[1,2", "[1,,2]", "[x]", "[1e99]"} {
+		if v, err := event.ParseVector(bad); err == nil {
+			t.Errorf("%q was parsed as %s", bad, v.Text())
+		}
+	}
+	if v, err := event.ParseVector(" [ ] "); err != nil || v.Text() != "[]" {
+		t.Errorf("got %s, %v", v.Text(), err)
+	}
+}
+
 func TestEqual(t *testing.T) {
 	v := must(t)
 	elems := []string{"a", "b"}

@@ -181,6 +181,18 @@ func TestDecodeErrors(t *testing.T) {
 		{"v1 vector where a number should be", "0802 1400000000"},
 		{"v1 bytes beyond the end", "0808 0220 61"},
 		{"v1 unknown column cut short", "0806 02086162"},
+		{"v1 flag cut short", "0806 08"},
+		{"v1 comparable bytes cut short", "0806 01 6162636465666768ff"},
+		{"v1 decimal cut short", "0806 060a02"},
+		{"v1 vector cut short", "0806 140100"},
+		{"v1 vector too long", "0806 14ffffffff"},
+		{"v1 JSON missing", "0806 0a"},
+		{"v1 JSON array cut short", "0806 0a0300"},
+		{"v1 JSON array too long", "0806 0a03000000 00ffffffff"},
+		{"v1 JSON string too long", "0806 0a0c0561"},
+		{"v1 JSON opaque cut short", "0806 0a0d"},
+		{"v1 JSON opaque too long", "0806 0a0dfd05"},
+		{"v1 JSON of an unknown type", "0806 0a7f"},
 	} {
 		if err := p.Decode(dst, fromHex(t, rowKey), fromHex(t, tc.row)); err == nil {
 			t.Errorf("%s: got %v", tc.name, dst)
