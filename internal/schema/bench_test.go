@@ -3,6 +3,7 @@ package schema_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -35,15 +36,29 @@ func loadMany(b *testing.B, n int) *schema.Storage {
 	return storage
 }
 
+// heap returns the bytes in use after a collection.
+func heap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			m := manyTables(b, n)
+			before := heap()
+			var storage *schema.Storage
 			for b.Loop() {
-				if _, err := schema.Load(context.Background(), m, 100, schema.Config{}); err != nil {
+				var err error
+				if storage, err = schema.Load(context.Background(), m, 100, schema.Config{}); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(heap()-before)/float64(n), "heap-bytes/table")
+			runtime.KeepAlive(storage)
+			runtime.KeepAlive(m)
 		})
 	}
 }

@@ -409,7 +409,7 @@ func testRandomJobs(t *testing.T, rnd *rand.Rand) {
 	forgotten := c.ts
 	c.ts++
 	var jobs []*schema.Job
-	for range 200 {
+	for range 150 {
 		def := c.step()
 		if def == nil {
 			continue

@@ -225,6 +225,61 @@ func TestParseJob(t *testing.T) {
 	}
 }
 
+// TestParseJobStates has jobs in every state in both tables.
+func TestParseJobStates(t *testing.T) {
+	reader := newRecordedReader(t)
+	const (
+		jobs    = 1<<48 - 2
+		history = 1<<48 - 4
+	)
+	for _, tt := range []struct {
+		name  string
+		table int64
+		tp    event.DDLType
+		json  object
+		want  bool
+	}{
+		{"done", jobs, event.DDLAddColumn, object{"state": 4, "version": 50}, true},
+		{"running", jobs, event.DDLAddColumn, object{"state": 1, "version": 50}, false},
+		{"rolling back", jobs, event.DDLAddIndex, object{"state": 2, "version": 50}, false},
+		{"rolled back", jobs, event.DDLAddIndex, object{"state": 3, "version": 50}, false},
+		{"cancelled", jobs, event.DDLAddIndex, object{"state": 5, "version": 50}, false},
+		{"cancelling", jobs, event.DDLAddIndex, object{"state": 7, "version": 50}, false},
+		{"queueing", jobs, event.DDLAddIndex, object{"state": 8, "version": 50}, false},
+		{"paused", jobs, event.DDLAddIndex, object{"state": 9, "version": 50}, false},
+		{"pausing", jobs, event.DDLAddIndex, object{"state": 10, "version": 50}, false},
+		{"synced in the table of jobs", jobs, event.DDLAddIndex, object{"state": 6, "version": 50}, false},
+		{"done for nothing", jobs, event.DDLAddColumn, object{"state": 4, "version": 0}, false},
+		{"flashback without a version", jobs, event.DDLFlashbackCluster, object{"state": 4, "version": 0}, true},
+		{"fast create table", history, event.DDLCreateTable, object{"state": 6, "version": 50, "local": true}, true},
+		{"fast create tables", history, event.DDLCreateTables, object{"state": 6, "version": 50, "local": true}, true},
+		{"history of a create table", history, event.DDLCreateTable, object{"state": 6, "version": 50, "local": false}, false},
+		{"history of another job", history, event.DDLAddColumn, object{"state": 6, "version": 50, "local": true}, false},
+		{"fast create table that failed", history, event.DDLCreateTable, object{"state": 5, "version": 50, "local": true}, false},
+		{"fast create table for nothing", history, event.DDLCreateTable, object{"state": 6, "version": 0, "local": true}, false},
+	} {
+		data := marshal(object{
+			"id": 7, "type": tt.tp, "state": tt.json["state"], "local_mode": tt.json["local"],
+			"binlog": object{"SchemaVersion": tt.json["version"]},
+		})
+		// job_meta is column 5 of the one table and 2 of the other.
+		column := byte(5)
+		if tt.table == history {
+			column = 2
+		}
+		// A row in format v2 with one column: ids, end offsets, data.
+		value := append([]byte{0x80, 0, 1, 0, 0, 0, column, byte(len(data)), byte(len(data) >> 8)}, data...)
+		key := append(event.TableSpan(tt.table).Start, 0x80, 0, 0, 0, 0, 0, 0, 7)
+		job, err := reader.ParseJob(&event.RawKV{Op: event.OpPut, Key: key, Value: value, StartTs: 109, CommitTs: 110})
+		if err != nil || (job != nil) != tt.want {
+			t.Errorf("%s: %v, %v, want a job: %t", tt.name, job, err, tt.want)
+		}
+		if job != nil && (job.ID != 7 || job.StartTs != 109 || job.FinishedTs != 110) {
+			t.Errorf("%s: %+v", tt.name, job)
+		}
+	}
+}
+
 func TestParseJobRejects(t *testing.T) {
 	reader := newRecordedReader(t)
 	var done *event.RawKV

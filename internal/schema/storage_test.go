@@ -16,7 +16,7 @@ import (
 // while it applies, advances and forgets. Version n of the table has n+1
 // columns and begins at ts 100+n.
 func TestConcurrentLookups(t *testing.T) {
-	const versions = 2000
+	const versions = 500
 	m := metaKeys{}
 	m.schema(2, "test")
 	table := &tableDef{id: 104, name: "t", cols: []colDef{{1, "c0", false}}, parts: []partDef{{105, "p0"}}}

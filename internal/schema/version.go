@@ -51,14 +51,11 @@ func (c *chain) last() version {
 }
 
 // add puts v at the end and reports whether forget will find something to do.
-// A version of the same ts is replaced: two DDLs may share a commit ts.
+// Two DDLs may share a commit ts; the later one counts.
 func (c *chain) add(v version) bool {
 	var vs []version
 	if p := c.versions.Load(); p != nil {
 		vs = *p
-	}
-	if n := len(vs); n > 0 && vs[n-1].from == v.from {
-		vs = slices.Clone(vs[:n-1])
 	}
 	vs = append(vs, v)
 	c.versions.Store(&vs)
