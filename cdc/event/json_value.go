@@ -139,7 +139,8 @@ func (c *jsonChecker) checkContainer(tp byte, b []byte, depth int) error {
 	}
 	count := int(binary.LittleEndian.Uint32(b))
 	size := int(binary.LittleEndian.Uint32(b[4:]))
-	if size > len(b) {
+	// The sums below stay within an int, of 32 bits too.
+	if size < jsonHeader || size > len(b) || uint(count) > uint(size)/jsonValueEntry {
 		return errJSONShort
 	}
 	b = b[:size]
