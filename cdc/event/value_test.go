@@ -24,8 +24,8 @@ func must(t testing.TB) func(v event.Value, err error) event.Value {
 }
 
 func TestValueIs24Bytes(t *testing.T) {
-	if n := unsafe.Sizeof(event.Value{}); n != 24 {
-		t.Errorf("a Value takes %d bytes, want 24", n)
+	if n := unsafe.Sizeof(event.Value{}); n > 24 { // less where a pointer is
+		t.Errorf("a Value takes %d bytes, want at most 24", n)
 	}
 }
 
