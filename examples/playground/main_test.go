@@ -148,7 +148,21 @@ func post(t *testing.T, path string, body, out any) {
 	request(t, http.MethodPost, path, body, http.StatusOK, out)
 }
 
-func request(t *testing.T, method, path string, body any, code int, out any) {
+// request calls the control API and wants the given status.
+func request(t *testing.T, method, path string, body any, want int, out any) {
+	t.Helper()
+	code, answer := do(t, method, path, body)
+	if code != want {
+		t.Fatalf("%s %s: status %d, want %d: %s", method, path, code, want, answer)
+	}
+	if out != nil {
+		if err := json.Unmarshal(answer, out); err != nil {
+			t.Fatalf("%s %s: decode %s: %v", method, path, answer, err)
+		}
+	}
+}
+
+func do(t *testing.T, method, path string, body any) (code int, answer json.RawMessage) {
 	t.Helper()
 	payload, err := json.Marshal(body)
 	if err != nil {
@@ -163,18 +177,10 @@ func request(t *testing.T, method, path string, body any, code int, out any) {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
-	var answer json.RawMessage
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		t.Fatalf("%s %s: decode answer: %v", method, path, err)
 	}
-	if resp.StatusCode != code {
-		t.Fatalf("%s %s: status %d, want %d: %s", method, path, resp.StatusCode, code, answer)
-	}
-	if out != nil {
-		if err := json.Unmarshal(answer, out); err != nil {
-			t.Fatalf("%s %s: decode %s: %v", method, path, answer, err)
-		}
-	}
+	return resp.StatusCode, answer
 }
 
 // hexKey is how the control API takes a key.

@@ -28,6 +28,7 @@ var schemaVersionKey = codec.EncodeUint(codec.EncodeBytes([]byte{'m'}, []byte("S
 func TestOldVersions(t *testing.T) {
 	ctx := t.Context()
 	name, id := createTable(t, "id BIGINT PRIMARY KEY, v VARCHAR(20), KEY iv (v)")
+	created := now(t)
 	cli, err := txnkv.NewClient([]string{env.info.PD})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,9 @@ func TestOldVersions(t *testing.T) {
 		}
 		generations = append(generations, g)
 	}
-	created := generations[0].ts - 1<<40 // before the cluster existed
+	for _, g := range generations {
+		checkSQL(t, name, g.ts, g.label)
+	}
 	writeBulk(t)
 	if n := flushed(t); n < 8 {
 		t.Fatalf("only %d tables were flushed: the test proves nothing", n)

@@ -97,7 +97,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, safePoint, err := openEngine(c.cfg.Dir, now)
+	engine, err := openEngine(c.cfg.Dir, now)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 		return err
 	}
-	engine.start(c.cfg.Dir, safePoint, c.pd, c.regions, c.hub)
+	engine.start(c.cfg.Dir, c.pd, c.regions, c.hub)
 	for i, s := range c.stores {
 		s.serve(listeners[i])
 	}
@@ -357,8 +357,8 @@ func (c *Cluster) StartStore(id uint64) error {
 }
 
 // AdvanceGCSafePoint moves the GC safe point as TiDB's GC worker does: not above
-// what other services hold, and the engine follows at once. It returns the safe
-// point in force.
+// what other services hold. It returns the safe point in force. The engine is
+// told, but it never drops a version.
 func (c *Cluster) AdvanceGCSafePoint(ctx context.Context, ts uint64) (uint64, error) {
 	now, err := c.pd.advanceGCSafePoint(ctx, ts)
 	if err != nil {

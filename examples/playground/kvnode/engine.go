@@ -3,6 +3,7 @@ package kvnode
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"sync"
 
@@ -14,7 +15,8 @@ import (
 )
 
 const (
-	memTableSize  = 12 << 20
+	memTableSize  = 16 << 20
+	numMemTables  = 3
 	vlogFileSize  = 16 << 20
 	lockStoreSize = 8 << 20
 )
@@ -43,61 +45,47 @@ type engine struct {
 var errEngineClosed = errors.New("engine is closed")
 
 // openEngine opens the database in dir. The transaction layer comes with start.
-func openEngine(dir string, now uint64) (*engine, *tikv.SafePoint, error) {
-	conf := usconf.DefaultConf
-	conf.Server.Raft = false
-	conf.Engine.DBPath = dir
-	conf.Engine.ValueThreshold = 0
-	conf.Engine.VolatileMode = true
-	conf.Engine.MaxMemTableSize = memTableSize
-	conf.Engine.VlogFileSize = vlogFileSize
-	conf.Engine.SyncWrite = false
-	conf.Engine.NumCompactors = 1
-	conf.Engine.CompactL0WhenClose = false
-
-	safePoint := &tikv.SafePoint{}
-	db, err := badger.Open(badgerOptions(dir, safePoint, &conf.Engine))
+func openEngine(dir string, now uint64) (*engine, error) {
+	db, err := badger.Open(badgerOptions(filepath.Join(dir, "kv")))
 	if err != nil {
-		return nil, nil, fmt.Errorf("open badger in %s: %w", dir, err)
+		return nil, fmt.Errorf("open badger in %s: %w", dir, err)
 	}
 	locks := lockstore.NewMemStore(lockStoreSize)
 	return &engine{
-		conf: conf, db: db, locks: locks,
+		conf: usconf.DefaultConf, db: db, locks: locks,
 		bundle: &mvcc.DBBundle{DB: db, LockStore: locks, StateTS: now},
-	}, safePoint, nil
+	}, nil
 }
 
-// badgerOptions are those of unistore's own server, which keeps them private.
-func badgerOptions(dir string, sp *tikv.SafePoint, conf *usconf.Engine) badger.Options {
+func badgerOptions(dir string) badger.Options {
 	opts := badger.DefaultOptions
-	opts.NumCompactors = conf.NumCompactors
-	opts.ValueThreshold = conf.ValueThreshold
+	opts.Dir, opts.ValueDir = dir, dir
 	opts.ManagedTxns = true
+	opts.VolatileMode = true // what a crash leaves behind is never read
+	opts.SyncWrites = false
+	opts.ValueThreshold = 0 // all values stay in the tables
 	opts.ValueLogWriteOptions.WriteBufferSize = 4 << 20
-	opts.Dir = filepath.Join(dir, "kv")
-	opts.ValueDir = opts.Dir
-	opts.ValueLogFileSize = conf.VlogFileSize
+	opts.ValueLogFileSize = vlogFileSize
 	opts.ValueLogMaxNumFiles = 3
-	opts.MaxMemTableSize = conf.MaxMemTableSize
-	opts.TableBuilderOptions.MaxTableSize = conf.MaxTableSize
-	opts.NumMemtables = conf.NumMemTables
-	opts.NumLevelZeroTables = conf.NumL0Tables
-	opts.NumLevelZeroTablesStall = conf.NumL0TablesStall
-	opts.LevelOneSize = conf.L1Size
-	opts.SyncWrites = conf.SyncWrite
-	opts.MaxBlockCacheSize = conf.BlockCacheSize
-	opts.MaxIndexCacheSize = conf.IndexCacheSize
-	opts.TableBuilderOptions.SuRFStartLevel = conf.SurfStartLevel
-	opts.CompactionFilterFactory = sp.CreateCompactionFilter
-	opts.CompactL0WhenClose = conf.CompactL0WhenClose
-	opts.VolatileMode = conf.VolatileMode
+	opts.MaxMemTableSize = memTableSize
+	opts.NumMemtables = numMemTables
+	opts.MaxBlockCacheSize, opts.MaxIndexCacheSize = 0, 0 // files are mapped instead
+
+	// No compaction: it loses old versions. sstable.Builder.Reset forgets that
+	// offset 0 of the block of old versions means "none", so in every table of one
+	// compaction but its first, the first key with old versions loses them. Tables
+	// pile up in level 0 instead, which is fine for the life of a playground.
+	opts.DoNotCompact = true
+	opts.CompactL0WhenClose = false
+	opts.NumLevelZeroTables = math.MaxInt32 - 1
+	opts.NumLevelZeroTablesStall = math.MaxInt32
 	return opts
 }
 
 // start builds the transaction layer over writer.
-func (e *engine) start(dir string, sp *tikv.SafePoint, pd *pdClient, regions *regionMap, h *hub) {
+func (e *engine) start(dir string, pd *pdClient, regions *regionMap, h *hub) {
 	e.writer = &hookWriter{inner: tikv.NewDBWriter(e.bundle), hub: h, db: e.db}
-	e.store = tikv.NewMVCCStore(&e.conf, e.bundle, dir, sp, e.writer, enginePD{pd})
+	e.store = tikv.NewMVCCStore(&e.conf, e.bundle, dir, &tikv.SafePoint{}, e.writer, enginePD{pd})
 	e.store.DeadlockDetectSvr.ChangeRole(tikv.Leader)
 	e.store.StartDeadlockDetection(false)
 	e.svr = tikv.NewServer(regions, e.store, tikv.NewStandAlongInnerServer(e.bundle))
