@@ -63,30 +63,37 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
+// BenchmarkApply alters one table of many, and creates and drops one beside them.
 func BenchmarkApply(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		storage := loadMany(b, n)
 		ts := event.Ts(100)
-		for _, tp := range []event.DDLType{event.DDLAddColumn, event.DDLCreateTable} {
-			b.Run(fmt.Sprintf("%s/tables=%d", tp, n), func(b *testing.B) {
-				def := &jobDef{tp: tp, schemaID: 2, tableID: 100, schemaName: "test", table: sbtest(100)}
-				job := def.job(b)
-				if tp == event.DDLCreateTable {
-					def.table = sbtest(1 << 30)
-					job = def.job(b)
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					ts++
-					job.ID, job.FinishedTs = int64(ts), ts
-					if ddl, err := storage.Apply(job); err != nil || ddl == nil {
-						b.Fatal(ddl, err)
-					}
-					storage.Advance(ts)
-					storage.Forget(ts)
-				}
-			})
+		apply := func(b *testing.B, job *schema.Job) {
+			ts++
+			job.ID, job.FinishedTs = int64(ts), ts
+			if ddl, err := storage.Apply(job); err != nil || ddl == nil {
+				b.Fatal(ddl, err)
+			}
+			storage.Advance(ts)
+			storage.Forget(ts)
 		}
+		b.Run(fmt.Sprintf("add column/tables=%d", n), func(b *testing.B) {
+			add := (&jobDef{tp: event.DDLAddColumn, schemaID: 2, tableID: 100, schemaName: "test", table: sbtest(100)}).job(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				apply(b, add)
+			}
+		})
+		b.Run(fmt.Sprintf("create and drop table/tables=%d", n), func(b *testing.B) {
+			table := sbtest(1 << 30)
+			create := (&jobDef{tp: event.DDLCreateTable, schemaID: 2, tableID: table.id, schemaName: "test", table: table}).job(b)
+			drop := (&jobDef{tp: event.DDLDropTable, schemaID: 2, tableID: table.id, schemaName: "test", table: table}).job(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				apply(b, create)
+				apply(b, drop)
+			}
+		})
 	}
 }
 
@@ -95,6 +102,7 @@ func BenchmarkTable(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			storage := loadMany(b, n)
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				i := int64(0)
 				for pb.Next() {
