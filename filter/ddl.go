@@ -101,7 +101,8 @@ const (
 // resource groups, …) or objects without rows, such as sequences.
 func ddlScope(t event.DDLType) scope {
 	switch t {
-	case event.DDLCreateSchema, event.DDLDropSchema, event.DDLModifySchemaCharset:
+	case event.DDLCreateSchema, event.DDLDropSchema, event.DDLModifySchemaCharset,
+		event.DDLRecoverSchema: // TiCDC leaves it out; without it, rows would follow for tables that a sink has dropped
 		return onSchema
 	case event.DDLCreateTable, event.DDLCreateTables, event.DDLDropTable, event.DDLTruncateTable,
 		event.DDLRenameTable, event.DDLRenameTables, event.DDLRecoverTable,

@@ -9,7 +9,8 @@ type DDL struct {
 	Type     DDLType
 	// JobID is TiDB's id of the DDL job, unique in a cluster.
 	JobID int64
-	// Query is the statement as the user wrote it.
+	// Query is the statement as the user wrote it. It may name tables that the
+	// filter leaves out: Changes does not.
 	Query string
 	// SQLMode, Charset and Collation are the session's when it ran the statement.
 	SQLMode            uint64
@@ -21,7 +22,8 @@ type DDL struct {
 	Table *TableInfo
 	// PreTable is the table before the change, nil if it did not exist.
 	PreTable *TableInfo
-	// Changes holds every table that the statement changed: more than one for
+	// Changes holds every table that the statement changed, of those that the
+	// filter wants: more than one for
 	// RENAME TABLE a TO b, c TO d, EXCHANGE PARTITION, DROP DATABASE and the like.
 	Changes []TableChange
 }

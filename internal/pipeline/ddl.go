@@ -112,6 +112,9 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 	if err != nil {
 		return err
 	}
+	if err := p.cutDDL(ddl); err != nil {
+		return err
+	}
 	before, after := p.spansOf(ddl)
 
 	p.mu.Lock()
@@ -148,6 +151,28 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 	p.mu.Unlock()
 
 	p.subscribe(created, ddl.CommitTs)
+	return nil
+}
+
+// cutDDL leaves in a DDL only the tables that the filter wants.
+func (p *Pipeline) cutDDL(ddl *event.DDL) error {
+	if len(ddl.Changes) < 2 {
+		return nil
+	}
+	var kept []event.TableChange
+	for _, c := range ddl.Changes {
+		ok, err := p.cfg.Filter.Change(ddl, c)
+		if err != nil {
+			return err
+		}
+		if ok {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == 0 || len(kept) == len(ddl.Changes) {
+		return nil
+	}
+	ddl.Changes, ddl.PreTable, ddl.Table = kept, kept[0].Before, kept[0].After
 	return nil
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -55,6 +56,7 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	if err != nil {
 		return fmt.Errorf("sort changes of %s: %w", s.table.Name(), err)
 	}
+	w.kvs = slices.DeleteFunc(w.kvs, neverExisted)
 	if len(w.kvs) > 0 {
 		rows, err := p.cfg.Mounter.MountBatch(w.kvs, &w.batch)
 		if err != nil {
@@ -77,6 +79,13 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	}
 	p.settle(s, written)
 	return nil
+}
+
+// neverExisted tells a delete that changed nothing: a transaction that inserts a
+// row and deletes it commits one (pingcap/tidb#27564). It has no old value,
+// while a row that existed always has: GC keeps the version below the checkpoint.
+func neverExisted(kv event.RawKV) bool {
+	return kv.Op == event.OpDelete && len(kv.OldValue) == 0
 }
 
 // filter drops, in place, the rows that the filter does not want.
