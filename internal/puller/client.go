@@ -230,12 +230,9 @@ const patience = 3
 // reports whether the same region may be tried again.
 func (c *Client) adviseCache(r *region, err *regionError, attempt int) (again bool) {
 	switch err.kind {
-	case kindBusy, kindCongested, kindUnknown, kindNoMultiplexing:
+	case kindBusy, kindCongested, kindUnknown, kindNoMultiplexing, kindStreamBroken:
 		return true
-	case kindStreamBroken:
-		c.adviseSendFail(r, err)
-		return true
-	case kindStoreUnusable:
+	case kindUnreachable, kindStoreUnusable:
 		c.adviseSendFail(r, err)
 		return false
 	}

@@ -122,7 +122,7 @@ func TestAttempts(t *testing.T) {
 func TestSilenceIsNotBackPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Config{})
-		sub := c.Subscribe(event.Span{}, 5, nil)
+		sub := c.Subscribe(event.Span{}, 5, deaf{})
 		s := newStream(c, newStore(c, "store"), nil, 0)
 		r := &region{sub: sub, verID: tikv.NewRegionVerID(1, 1, 1)}
 		r.segment = sub.ranges.lock(keyRange{}, r, nil).segment
@@ -144,10 +144,15 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 		}
 		time.Sleep(scanPatience * c.cfg.SilentRegionTimeout)
 		inspect("waiting for its scan", regionNormal)
-		s.mu.Lock()
-		r.scanning = false
-		r.lastSeen = s.clock.now()
-		s.mu.Unlock()
+		s.handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{
+			RequestId: sub.id, RegionId: 1,
+			Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{
+				Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}},
+			}},
+		}}})
+		if r.scanning || s.mu.scanning != 0 {
+			t.Errorf("%d scans after the only one has ended", s.mu.scanning)
+		}
 		s.clock.pause()
 		time.Sleep(time.Hour)
 		inspect("while the receiver blocks", regionNormal)
@@ -155,6 +160,9 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 		inspect("just afterwards", regionNormal)
 		time.Sleep(c.cfg.SilentRegionTimeout)
 		inspect("at the limit", regionNormal)
+		s.handleResolved(sub.id, []uint64{1}, 0, s.clock.now())
+		time.Sleep(c.cfg.SilentRegionTimeout)
+		inspect("after a heartbeat without a ts", regionNormal)
 		time.Sleep(1)
 		inspect("silent", regionStopping)
 		time.Sleep(c.cfg.DeregisterTimeout + 1)
@@ -164,6 +172,13 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 		}
 	})
 }
+
+// deaf is a Receiver that nobody asks what it got.
+type deaf struct{}
+
+func (deaf) Receive([]event.RawKV) {}
+func (deaf) Resolve(event.Ts)      {}
+func (deaf) Fail(error)            {}
 
 // No more requests than the window are in their scan at a time; deregistrations do not wait.
 func TestScanWindow(t *testing.T) {
@@ -220,5 +235,101 @@ func TestClassify(t *testing.T) {
 	}
 	if got := fmt.Sprint(classify(&cdcpb.Error{})); got != "unknown error" {
 		t.Errorf("empty error: %s", got)
+	}
+}
+
+// A task that found older regions in its way goes on when they have ended.
+func TestWaitingTasks(t *testing.T) {
+	c := New(Config{})
+	sub := c.Subscribe(event.Span{Start: []byte("a"), End: []byte("z")}, 5, deaf{})
+	whole, _ := c.tasks.pop()
+	old := &region{sub: sub, keyRange: keyRange{[]byte("a"), []byte("m")}, verID: tikv.NewRegionVerID(1, 1, 1)}
+	old.segment = sub.ranges.lock(old.keyRange, old, nil).segment
+	if rest := c.assign(t.Context(), whole, keyRange{}, tikv.NewRegionVerID(1, 1, 2)); len(rest) != 0 {
+		t.Fatalf("left to do: %v, want to wait", rest)
+	}
+	if task, _ := c.tasks.pop(); task != nil {
+		t.Fatal("the task did not wait")
+	}
+	c.regionFailed(old, &regionError{kind: kindBusy, backoff: time.Hour})
+	task, _ := c.tasks.pop()
+	if task == nil || string(task.start) != "a" || string(task.end) != "z" {
+		t.Errorf("task %+v, want the one that waited", task)
+	}
+}
+
+// A stream that ends postpones the next one, and does not disturb it if it is there already.
+func TestStreamSuccession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{})
+		st := newStore(c, "store")
+		sub := c.Subscribe(event.Span{}, 5, deaf{})
+		time.Sleep(time.Minute)
+		first, _ := st.stream(sub)
+		st.forget(first)
+		second, _ := st.stream(sub)
+		st.streamEnded(first, kindStreamBroken, true)
+		if s, created := st.stream(sub); created || s != second {
+			t.Error("the end of the first stream removed the second")
+		}
+		st.streamEnded(second, kindStreamBroken, true)
+		if third, _ := st.stream(sub); third.start != c.now()+c.cfg.ReconnectDelay {
+			t.Errorf("the next stream starts at %s, now is %s", third.start, c.now())
+		}
+		// Without EventFeedV2 the next stream need not wait.
+		fourth := newStream(c, st, nil, 0)
+		st.streamEnded(fourth, kindNoMultiplexing, true)
+		if s, _ := st.stream(sub); s.only != sub {
+			t.Error("streams are still shared")
+		}
+	})
+}
+
+// blocking is a Receiver whose Receive waits, and which notes the order of calls.
+type blocking struct {
+	begun, release chan struct{}
+	calls          chan string
+}
+
+func (b blocking) Receive([]event.RawKV) {
+	close(b.begun)
+	<-b.release
+	b.calls <- "receive"
+}
+func (b blocking) Resolve(event.Ts) { b.calls <- "resolve" }
+func (b blocking) Fail(error)       { b.calls <- "fail" }
+
+// Fail is the last call: it waits for those in progress. After Close there is none.
+func TestNothingFollowsTheEnd(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			out := blocking{make(chan struct{}), make(chan struct{}), make(chan string, 10)}
+			sub := New(Config{}).Subscribe(event.Span{}, 5, out)
+			rows := make([]event.RawKV, 1)
+			go sub.receive(rows)
+			<-out.begun
+			sub.stop(context.DeadlineExceeded)
+			if closed {
+				sub.Close()
+			}
+			sub.receive(rows)
+			sub.ranges.uncovered = 0
+			sub.resolve()
+			select {
+			case <-sub.Done():
+				t.Error("done while a call is in progress")
+			default:
+			}
+			close(out.release)
+			<-sub.Done()
+			close(out.calls)
+			got := ""
+			for call := range out.calls {
+				got += call + " "
+			}
+			if want := map[bool]string{false: "receive fail ", true: "receive "}[closed]; got != want {
+				t.Errorf("closed %v: calls %s, want %s", closed, got, want)
+			}
+		})
 	}
 }

@@ -36,6 +36,10 @@ func (c *Client) handleTask(ctx context.Context, t *rangeTask) {
 	if t.sub.stopped() {
 		return
 	}
+	if t.sub.keys.empty() {
+		t.sub.stop(fmt.Errorf("subscribe %s: no key lies in %s", t.sub.span, t.sub.keys))
+		return
+	}
 	if old := t.again; old != nil {
 		t.again = nil
 		if rest := c.assign(ctx, t, old.keyRange, old.verID); len(rest) == 0 {

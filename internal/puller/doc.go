@@ -24,8 +24,8 @@
 // client gave it up and waits for the server to agree). Whoever removes it hands
 // its error to Client.regionFailed, the only place that decides what follows: its
 // range is unlocked at the resolved ts it had reached, and a rangeTask starts
-// again from there after a delay. Nothing but the three errors that
-// [Receiver.Fail] names ends a subscription.
+// again from there after a delay. Nothing but the errors that [Receiver.Fail]
+// names ends a subscription.
 //
 // # Order
 //
@@ -37,6 +37,7 @@
 //
 // # Locks
 //
-// Mutexes are leaves, taken one at a time, except that store.mu may be held while
-// taking stream.mu, and a subscription's resolveMu while taking its rangeLock's.
+// Mutexes are taken one at a time, with two exceptions: stream.mu may be held
+// while taking a subscription's mu, and resolveMu while taking those of its own
+// subscription and while calling Resolve.
 package puller

@@ -97,6 +97,27 @@ func TestLocksAreSearchedInPDTime(t *testing.T) {
 	}
 }
 
+// The local clock says that a region stands still, PD's does not: perhaps the
+// former has jumped. Nothing is resolved.
+func TestLocksAreNotSearchedEarly(t *testing.T) {
+	kv := newTapKV()
+	pd := &tapPD{times: make(chan struct{})}
+	c := newCluster(t, clusterOptions{hijackKV: kv.hijack, hijackPD: pd.hijack})
+	out := newRecorder(t)
+	c.start(quickLocks).Subscribe(span("a", "z"), 50, out)
+	r := c.stores[0].next("a-z", 50)
+	at := c.now()
+	pd.frozen.Store(at.Physical())
+	r.initialized()
+	r.heartbeats(uint64(at))
+	for range 4 {
+		<-pd.times
+	}
+	if n := len(kv.scans); n != 0 {
+		t.Errorf("locks were looked for %d times", n)
+	}
+}
+
 // 26: the store missed the end of a transaction. No lock is to be found, and
 // only a new subscription helps.
 func TestStuckRegion(t *testing.T) {

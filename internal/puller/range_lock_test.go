@@ -399,25 +399,53 @@ func compareWithModel(t *testing.T, l *rangeLock, m *lockModel, locked int) {
 	}
 }
 
+// In a span of many regions the heap is built anew at times; the minimum must
+// not suffer from it.
+func TestResolvedTsOfManyRegions(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	l, regions := lockMany(1000)
+	for tick := event.Ts(100); tick < 10000; tick += 100 {
+		rng.Shuffle(len(regions), func(i, j int) { regions[i], regions[j] = regions[j], regions[i] })
+		for from := 0; from < len(regions); {
+			to := min(from+1+rng.IntN(300), len(regions))
+			l.advance(regions[from:to], tick+event.Ts(rng.IntN(90)), 1, time.Hour)
+			from = to
+			want := regions[0].segment.ts
+			for _, r := range regions {
+				want = min(want, r.segment.ts)
+			}
+			if got, _ := l.resolved(); got != want {
+				t.Fatalf("resolved %d, want %d", got, want)
+			}
+		}
+	}
+}
+
+// lockMany returns a lock that is held by n regions.
+func lockMany(n int) (*rangeLock, []*region) {
+	key := func(i int) []byte {
+		if i == 0 || i == n {
+			return nil
+		}
+		return fmt.Appendf(nil, "%08d", i)
+	}
+	l := newRangeLock(keyRange{}, 50)
+	regions := make([]*region, n)
+	for i := range regions {
+		r := &region{verID: tikv.NewRegionVerID(uint64(i), 1, 1)}
+		r.segment = l.lock(keyRange{key(i), key(i + 1)}, r, nil).segment
+		regions[i] = r
+	}
+	return l, regions
+}
+
 // The minimum of a span of many regions must not be searched for.
 func BenchmarkAdvance(b *testing.B) {
 	for _, n := range []int{1, 1000, 100000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			l := newRangeLock(keyRange{}, 50)
-			regions := make([]*region, n)
-			for i := range regions {
-				r := &region{verID: tikv.NewRegionVerID(uint64(i), 1, 1)}
-				end := []byte(fmt.Sprintf("%08d", i+1))
-				if i == n-1 {
-					end = nil
-				}
-				r.segment = l.lock(keyRange{[]byte(fmt.Sprintf("%08d", i)), end}, r, nil).segment
-				if i == 0 {
-					l.unlock(r.segment, r)
-					r.segment = l.lock(keyRange{nil, end}, r, nil).segment
-				}
-				regions[i] = r
-			}
+			l, regions := lockMany(n)
 			rand.Shuffle(n, func(i, j int) { regions[i], regions[j] = regions[j], regions[i] })
 			b.ReportAllocs()
 			ts := event.Ts(100)

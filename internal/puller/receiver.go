@@ -21,6 +21,7 @@ type Receiver interface {
 	Resolve(ts event.Ts)
 	// Fail says that the span cannot be followed: the store belongs to another
 	// cluster, requires another client version, or claims that the same region
-	// was requested twice. Nothing follows. Every other failure is retried.
+	// was requested twice; or the span is empty. Nothing follows. Every other
+	// failure is retried.
 	Fail(err error)
 }

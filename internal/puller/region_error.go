@@ -20,7 +20,8 @@ const (
 	kindUnknown                   // an error message without content this client knows
 	kindNoRoute                   // the region cache knows no store for the region
 	kindStoreUnusable             // unknown to PD, removed, or too old
-	kindStreamBroken              // the stream ended, in whatever way
+	kindStreamBroken              // the stream ended, in whatever way, after it had worked
+	kindUnreachable               // the stream ended before it brought anything
 	kindNoMultiplexing            // the store has EventFeed only
 	kindSilent                    // no heartbeats
 	kindStuck                     // resolved ts stands still without a lock
@@ -33,7 +34,7 @@ const (
 
 var kindNames = [kindCount]string{
 	"not leader", "epoch not match", "region not found", "server is busy", "congested", "unknown error",
-	"no route", "store unusable", "stream broken", "no multiplexing", "silent region", "stuck region",
+	"no route", "store unusable", "stream broken", "store unreachable", "no multiplexing", "silent region", "stuck region",
 	"protocol violation", "duplicate request", "incompatible version", "cluster id mismatch",
 }
 

@@ -49,6 +49,7 @@ type stream struct {
 	}
 
 	// Owned by the receiving goroutine.
+	worked    bool       // a message has come
 	dirty     []*feedSub // have rows
 	heartbeat []*region  // scratch of resolvedRegions
 }
@@ -213,7 +214,7 @@ func (s *stream) run(runCtx context.Context) {
 	s.mu.subs, s.mu.pending, s.mu.cancels = nil, nil, nil
 	s.mu.Unlock()
 
-	failure := streamError(err, s.only == nil)
+	failure := s.failure(err)
 	s.store.streamEnded(s, failure.kind, len(failed) > 0)
 	if runCtx.Err() != nil {
 		return // the client ends, which says nothing about regions or stores
@@ -227,18 +228,18 @@ func (s *stream) run(runCtx context.Context) {
 	}
 }
 
-// streamError turns the end of a stream into the failure of its regions.
-func streamError(err error, multiplexed bool) *regionError {
-	var own *regionError
-	switch {
-	case errors.As(err, &own):
-		return &regionError{kind: kindStreamBroken, err: own}
-	case multiplexed && status.Code(err) == codes.Unimplemented:
-		return &regionError{kind: kindNoMultiplexing, err: err}
-	case err == nil || errors.Is(err, io.EOF):
+// failure turns the end of the stream into the failure of its regions.
+func (s *stream) failure(err error) *regionError {
+	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("closed by the store")
 	}
-	return &regionError{kind: kindStreamBroken, err: err}
+	switch {
+	case s.only == nil && status.Code(err) == codes.Unimplemented:
+		return &regionError{kind: kindNoMultiplexing, err: err}
+	case s.worked:
+		return &regionError{kind: kindStreamBroken, err: err}
+	}
+	return &regionError{kind: kindUnreachable, err: err}
 }
 
 // serve opens the gRPC stream, receives in the calling goroutine and sends in another.
@@ -345,6 +346,7 @@ func (s *stream) receive(feed eventFeed) error {
 		if err != nil {
 			return err
 		}
+		s.worked = true
 		s.clock.pause()
 		s.handle(msg)
 		s.clock.resume()

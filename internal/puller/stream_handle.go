@@ -183,8 +183,15 @@ func (s *stream) flushAll() {
 // the store sends for it.
 func (s *stream) handleError(r *region, e *cdcpb.Error) {
 	s.mu.Lock()
-	removed := s.removeLocked(r)
 	err := r.stopErr
+	if err != nil && e.GetDuplicateRequest() != nil {
+		// A store before v7.4 takes the deregistration for a registration, so
+		// nothing less than the end of the stream makes it forget the region.
+		s.endLocked(err)
+		s.mu.Unlock()
+		return
+	}
+	removed := s.removeLocked(r)
 	s.mu.Unlock()
 	if !removed {
 		return
@@ -195,12 +202,8 @@ func (s *stream) handleError(r *region, e *cdcpb.Error) {
 	s.client.regionFailed(r, err)
 }
 
-// handleResolved moves the resolved ts of regions of a subscription. A value
-// below the known one is normal: a message carries the least of its group.
+// handleResolved moves the resolved ts of regions of a subscription.
 func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now time.Duration) {
-	if ts == 0 {
-		return // the store has no timestamp from PD
-	}
 	s.heartbeat = s.heartbeat[:0]
 	s.mu.Lock()
 	fs := s.feedSubLocked(subID)
@@ -214,6 +217,8 @@ func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now tim
 			continue
 		}
 		r.lastSeen = now
+		// A lower value is normal: a message carries the least of its group, and
+		// zero says that the store has no timestamp from PD. It is a heartbeat.
 		if ts >= r.matcher.resolvedTs {
 			r.matcher.resolve(ts, now)
 			s.heartbeat = append(s.heartbeat, r)

@@ -94,6 +94,10 @@ func TestResolvedTsGroups(t *testing.T) {
 	r.resolved(110, unknown, c.region)
 	r.resolved(120, second, third)
 	out.awaitResolved(110) // region 2 was not set back, region 1 was not forgotten
+	// Nor was what region 2 may still send.
+	reqs[1].resolved(90)
+	reqs[1].rows(committed("h", "v", 111, 115))
+	c.stores[0].next("g-m", 120)
 }
 
 // 31
@@ -295,6 +299,35 @@ func TestTLS(t *testing.T) {
 	}).Subscribe(span("a", "z"), 50, out)
 	c.stores[0].next("a-z", 50).initialized()
 	out.awaitResolved(50)
+}
+
+// A store before v7.4 takes a deregistration for another registration.
+func TestDeregisterIsTakenForRegister(t *testing.T) {
+	c := newCluster(t, clusterOptions{store: storeOptions{ignoreDeregister: true}})
+	out := newRecorder(t)
+	c.start(nil).Subscribe(span("a", "z"), 50, out)
+	r := c.stores[0].next("a-z", 50)
+	r.initialized()
+	r.rows(commit("never written", 60, 70))
+	<-c.stores[0].deregisters
+	r.send(&cdcpb.Event{Event: &cdcpb.Event_Error{Error: &cdcpb.Error{
+		DuplicateRequest: &cdcpb.DuplicateRequest{RegionId: r.RegionId},
+	}}})
+	c.stores[0].next("a-z", 50).initialized()
+	out.awaitResolved(50)
+	if n := c.stores[0].streams(); n != 2 {
+		t.Errorf("%d streams, want 2", n)
+	}
+}
+
+func TestEmptySpan(t *testing.T) {
+	c := newCluster(t, clusterOptions{})
+	out := newRecorder(t)
+	sub := c.start(nil).Subscribe(span("m", "b"), 50, out)
+	<-sub.Done()
+	if out.failure == nil {
+		t.Error("an empty span did not fail")
+	}
 }
 
 func TestCloseFromReceiver(t *testing.T) {

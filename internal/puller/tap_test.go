@@ -21,6 +21,8 @@ type tapPD struct {
 	scans    atomic.Int64
 	failures atomic.Int64
 	behind   time.Duration // of its timestamps
+	frozen   atomic.Int64  // if not zero, the only physical time it gives
+	times    chan struct{} // if not nil, gets a value per timestamp given
 }
 
 func (p *tapPD) hijack(c pd.Client) pd.Client {
@@ -41,6 +43,15 @@ func (p *tapPD) ScanRegions(ctx context.Context, start, end []byte, limit int, o
 
 func (p *tapPD) GetTS(ctx context.Context) (int64, int64, error) {
 	physical, logical, err := p.Client.GetTS(ctx)
+	if f := p.frozen.Load(); f != 0 {
+		physical = f
+	}
+	if p.times != nil {
+		select {
+		case p.times <- struct{}{}:
+		default:
+		}
+	}
 	return physical - p.behind.Milliseconds(), logical, err
 }
 
