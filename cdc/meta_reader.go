@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	tikverr "github.com/tikv/client-go/v2/error"
 	"github.com/tikv/client-go/v2/txnkv/txnsnapshot"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -18,18 +17,6 @@ type metaReader struct {
 
 func (u *Upstream) metaReader(ts event.Ts) *metaReader {
 	return &metaReader{snapshot: u.store.GetSnapshot(uint64(ts)), ts: ts}
-}
-
-// Get implements schema.Reader.
-func (r *metaReader) Get(ctx context.Context, key []byte) ([]byte, error) {
-	entry, err := r.snapshot.Get(ctx, key)
-	if tikverr.IsErrNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read key %x as of ts %d: %w", key, r.ts, err)
-	}
-	return entry.Value, nil
 }
 
 // Scan implements schema.Reader.

@@ -23,8 +23,8 @@ type DDL struct {
 	// PreTable is the table before the change, nil if it did not exist.
 	PreTable *TableInfo
 	// Changes holds every table that the statement changed, of those that the
-	// filter wants: more than one for
-	// RENAME TABLE a TO b, c TO d, EXCHANGE PARTITION, DROP DATABASE and the like.
+	// filter wants: more than one for RENAME TABLE a TO b, c TO d, for EXCHANGE
+	// PARTITION, DROP DATABASE and the like.
 	Changes []TableChange
 }
 

@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 )
 
 // schemaStatePublic marks columns, indexes and tables that are in effect
@@ -49,7 +50,7 @@ type (
 	fieldTypeJSON struct {
 		Type    ColumnType `json:"Tp"`
 		Flag    ColumnFlag `json:"Flag"`
-		Length  int        `json:"Flen"`
+		Length  int64      `json:"Flen"` // a LONGTEXT's is beyond a 32-bit int
 		Decimal int        `json:"Decimal"`
 		Charset string     `json:"Charset"`
 		Collate string     `json:"Collate"`
@@ -134,7 +135,7 @@ func ParseTableInfo(data []byte, schemaID int64, schema string) (*TableInfo, err
 func (rc *columnJSON) column() (ColumnInfo, error) {
 	c := ColumnInfo{
 		ID: rc.ID, Name: rc.Name.O, Type: rc.Type.Type, Flag: rc.Type.Flag,
-		Length: rc.Type.Length, Decimal: rc.Type.Decimal,
+		Length: int(min(rc.Type.Length, math.MaxInt)), Decimal: rc.Type.Decimal,
 		Charset: rc.Type.Charset, Collation: rc.Type.Collate, Elems: rc.Type.Elems,
 		DefaultIsExpr: rc.DefaultIsExpr, Version: rc.Version,
 		GeneratedExpr: rc.GeneratedExpr, Stored: rc.GeneratedStored,

@@ -453,3 +453,44 @@ func TestLargeTransaction(t *testing.T) {
 		_ = w.stop()
 	})
 }
+
+// A transaction that inserts a row and deletes it again commits a delete.
+func TestDeleteOfARowThatNeverWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.run()
+		key := append(event.TableSpan(1).Start, 0, 1)
+		w.source(1).out.Receive([]event.RawKV{
+			{Op: event.OpDelete, Key: key, StartTs: 109, CommitTs: 110},
+			{Op: event.OpDelete, Key: key, OldValue: []byte("v"), StartTs: 111, CommitTs: 112},
+		})
+		w.resolveAll(120)
+		w.wants("a(1 cols) 112")
+		w.wantCheckpoint(120)
+		_ = w.stop()
+	})
+}
+
+// Of a DDL on several tables, the sink is told of those that the filter wants.
+func TestDDLIsCutToTheFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var got *event.DDL
+		w.ddlHook = func(_ context.Context, ddl *event.DDL) error { got = ddl; return nil }
+		w.run()
+		var infos []any
+		for i, n := range []string{"hidden2", "c"} {
+			infos = append(infos, tableInfo(int64(3+i), n, 1))
+		}
+		w.ddl(120, mustJSON(map[string]any{
+			"type": tpCreateTables, "schema_id": 9, "schema_name": "d", "state": 4, "schema_state": 5, "query": "create both",
+			"binlog": map[string]any{"SchemaVersion": 2, "MultipleTableInfos": infos},
+		}))
+		w.resolveAll(130)
+		w.wants("ddl 120 create both")
+		if len(got.Changes) != 1 || got.Changes[0].After.Table != "c" || got.Table != got.Changes[0].After {
+			t.Errorf("the sink got changes %+v", got.Changes)
+		}
+		_ = w.stop()
+	})
+}

@@ -263,8 +263,6 @@ func (m mounter) MountBatch(kvs []event.RawKV, _ *rowcodec.Batch) ([]*event.RowC
 // oneSchema is a meta reader of a cluster with the database d (id 9) and nothing in it.
 type oneSchema struct{}
 
-func (oneSchema) Get(context.Context, []byte) ([]byte, error) { return nil, nil }
-
 func (oneSchema) Scan(_ context.Context, start, end []byte, fn func(key, value []byte) error) error {
 	// m, the hash "DBs" and its field "DB:9", memcomparable.
 	key := []byte("mDBs\x00\x00\x00\x00\x00\xfa\x00\x00\x00\x00\x00\x00\x00hDB:9\x00\x00\x00\x00\xfb")
@@ -276,7 +274,7 @@ func (oneSchema) Scan(_ context.Context, start, end []byte, fn func(key, value [
 
 // The numbers of DDL types, as TiDB writes them in jobs.
 const (
-	tpCreateTable, tpDropTable, tpAddColumn, tpTruncate, tpRename = 3, 4, 5, 11, 14
+	tpCreateTable, tpDropTable, tpAddColumn, tpTruncate, tpRename, tpCreateTables = 3, 4, 5, 11, 14, 60
 )
 
 func createTable(id int64, n string) string {
@@ -285,6 +283,14 @@ func createTable(id int64, n string) string {
 
 // tableJob is a job that leaves a table with an id, a name and some columns.
 func tableJob(tp int, oldID, id int64, n string, columns int, query string) string {
+	return mustJSON(map[string]any{
+		"type": tp, "schema_id": 9, "table_id": oldID, "schema_name": "d", "state": 4, "schema_state": 5, "query": query,
+		"raw_args": []any{id},
+		"binlog":   map[string]any{"SchemaVersion": 2, "TableInfo": tableInfo(id, n, columns)},
+	})
+}
+
+func tableInfo(id int64, n string, columns int) any {
 	var cols []any
 	for i := range columns {
 		flag := 0
@@ -295,13 +301,7 @@ func tableJob(tp int, oldID, id int64, n string, columns int, query string) stri
 			"id": i + 1, "name": name(fmt.Sprintf("c%d", i)), "offset": i, "state": 5, "type": map[string]any{"Tp": 8, "Flag": flag},
 		})
 	}
-	return mustJSON(map[string]any{
-		"type": tp, "schema_id": 9, "table_id": oldID, "schema_name": "d", "state": 4, "schema_state": 5, "query": query,
-		"raw_args": []any{id},
-		"binlog": map[string]any{"SchemaVersion": 2, "TableInfo": map[string]any{
-			"id": id, "name": name(n), "state": 5, "pk_is_handle": true, "cols": cols,
-		}},
-	})
+	return map[string]any{"id": id, "name": name(n), "state": 5, "pk_is_handle": true, "cols": cols}
 }
 
 func name(s string) any { return map[string]string{"O": s, "L": strings.ToLower(s)} }

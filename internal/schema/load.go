@@ -17,8 +17,6 @@ import (
 
 // Reader reads meta keys at one fixed ts.
 type Reader interface {
-	// Get returns a key's value, and nil without an error if it has none.
-	Get(ctx context.Context, key []byte) ([]byte, error)
 	// Scan calls fn for every key in [start, end) in order, until fn fails. The
 	// slices belong to the Reader and are valid during the call.
 	Scan(ctx context.Context, start, end []byte, fn func(key, value []byte) error) error

@@ -156,8 +156,6 @@ func (m metaKeys) tableJSON(schemaID, id int64, data []byte) {
 	m[string(schema.FieldKey(fmt.Sprintf("DB:%d", schemaID), fmt.Sprintf("Table:%d", id)))] = data
 }
 
-func (m metaKeys) Get(_ context.Context, key []byte) ([]byte, error) { return m[string(key)], nil }
-
 func (m metaKeys) Scan(ctx context.Context, start, end []byte, fn func(key, value []byte) error) error {
 	var keys []string
 	for k := range m {
