@@ -154,8 +154,9 @@ func (p *Playground) prepare() error {
 	return nil
 }
 
-// setVariables waits for TiDB and turns off what needs services that the stores
-// lack: without import_sstpb an index can only be added by transactions.
+// setVariables waits for TiDB and turns off what does not fit a playground. What
+// needs services that the stores lack goes too: without import_sstpb an index can
+// only be added by transactions.
 func (p *Playground) setVariables(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -170,6 +171,7 @@ func (p *Playground) setVariables(ctx context.Context) error {
 	for _, stmt := range []string{
 		"SET GLOBAL tidb_enable_dist_task = OFF", // first: the second needs it
 		"SET GLOBAL tidb_ddl_enable_fast_reorg = OFF",
+		"SET GLOBAL tidb_gogc_tuner_threshold = 0", // TiDB would let the heap grow to most of the memory
 		"CREATE DATABASE IF NOT EXISTS test",
 	} {
 		if _, err := db.ExecContext(ctx, stmt); err != nil {
