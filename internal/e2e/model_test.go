@@ -22,6 +22,7 @@ const null = "\x00NULL"
 type model struct {
 	rows   map[int64]map[string][]string
 	tables map[int64]*event.TableInfo // by logical id
+	ddls   []*event.DDL               // all of them, for messages
 }
 
 // modelAt replays everything up to ts in commit ts order.
@@ -86,6 +87,7 @@ func (m *model) row(r *event.RowChanged) {
 // ddl moves the state to the new schema: tables and partitions come and go, and
 // rows get the origin default of new columns.
 func (m *model) ddl(d *event.DDL) {
+	m.ddls = append(m.ddls, d)
 	live := map[int64]bool{}
 	for _, c := range d.Changes {
 		if c.After != nil {
@@ -208,7 +210,11 @@ func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event
 		if table.View || table.Sequence {
 			continue
 		}
-		want := selectAll(ctx, t, conn, table)
+		want, err := selectAll(ctx, conn, table)
+		if err != nil {
+			t.Errorf("%s at ts %d: %v; its DDLs:%s", table.Name(), ts, err, m.history(table.ID))
+			continue
+		}
 		var got []string
 		for _, id := range table.PhysicalIDs() {
 			for _, texts := range m.rows[id] {
@@ -219,6 +225,19 @@ func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event
 		slices.Sort(want)
 		diff(t, fmt.Sprintf("%s at ts %d", table.Name(), ts), want, got)
 	}
+}
+
+// history lists the DDLs of a table.
+func (m *model) history(id int64) string {
+	var b strings.Builder
+	for _, d := range m.ddls {
+		for _, c := range d.Changes {
+			if c.Before != nil && c.Before.ID == id || c.After != nil && c.After.ID == id {
+				fmt.Fprintf(&b, "\n  %d %s", d.CommitTs, d.Query)
+			}
+		}
+	}
+	return b.String()
 }
 
 // diff reports the first rows of two sorted lists that differ.
@@ -243,15 +262,14 @@ func diff(t *testing.T, what string, want, got []string) {
 	t.Errorf("%s: TiDB has %d rows, events tell %d", what, len(want), len(got))
 }
 
-func selectAll(ctx context.Context, t *testing.T, conn *sql.Conn, table *event.TableInfo) []string {
-	t.Helper()
+func selectAll(ctx context.Context, conn *sql.Conn, table *event.TableInfo) ([]string, error) {
 	names := make([]string, len(table.Columns))
 	for i, c := range table.Columns {
 		names[i] = "`" + c.Name + "`"
 	}
 	rows, err := conn.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM `%s`", strings.Join(names, ", "), table.Table))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer rows.Close()
 	raw := make([]sql.RawBytes, len(names))
@@ -262,7 +280,7 @@ func selectAll(ctx context.Context, t *testing.T, conn *sql.Conn, table *event.T
 	var out []string
 	for rows.Next() {
 		if err := rows.Scan(dst...); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		texts := make([]string, len(raw))
 		for i, b := range raw {
@@ -270,10 +288,7 @@ func selectAll(ctx context.Context, t *testing.T, conn *sql.Conn, table *event.T
 		}
 		out = append(out, strings.Join(texts, " | "))
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return out, rows.Err()
 }
 
 func queryStrings(ctx context.Context, t *testing.T, conn *sql.Conn, query string) []string {

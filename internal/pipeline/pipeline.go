@@ -154,7 +154,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	switch {
 	case errors.Is(err, errFinished):
 		return saveErr
-	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) && saveErr == nil:
+	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		if saveErr != nil {
+			p.log.Warn("last checkpoint not saved, the next run starts from an older one", "error", saveErr)
+		}
 		return context.Cause(ctx)
 	}
 	return errors.Join(err, saveErr)
