@@ -3,6 +3,7 @@ package puller
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -235,6 +236,53 @@ func TestClassify(t *testing.T) {
 	}
 	if got := fmt.Sprint(classify(&cdcpb.Error{})); got != "unknown error" {
 		t.Errorf("empty error: %s", got)
+	}
+}
+
+// BenchmarkIdleSpans is one tick of a store for spans of one region each, which
+// is what an idle table costs. B/span is what it holds.
+func BenchmarkIdleSpans(b *testing.B) {
+	for _, n := range []int{1000, 100000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			c := New(Config{ScanWindow: n})
+			c.header = &cdcpb.Header{}
+			s := newStream(c, newStore(c, "store"), nil, 0)
+			for range n {
+				sub := c.Subscribe(event.Span{}, 5, deaf{})
+				_, _ = c.tasks.pop()
+				r := &region{sub: sub, verID: tikv.NewRegionVerID(sub.id, 1, 1)}
+				r.segment = sub.ranges.lock(keyRange{}, r, nil).segment
+				s.register(r)
+			}
+			s.sendable(nil)
+			tick := make([]*cdcpb.ChangeDataEvent, n)
+			for i := range tick {
+				id := uint64(i + 1)
+				s.handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{RequestId: id, RegionId: id,
+					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}}}}}}})
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			for i := range tick {
+				id := uint64(i + 1)
+				tick[i] = &cdcpb.ChangeDataEvent{ResolvedTs: &cdcpb.ResolvedTs{Regions: []uint64{id}, RequestId: id}}
+			}
+			b.ReportAllocs()
+			ts := uint64(10)
+			for b.Loop() {
+				ts++
+				for _, msg := range tick {
+					msg.ResolvedTs.Ts = ts
+					s.handle(msg)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/span")
+			b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/float64(n), "B/span")
+			runtime.KeepAlive(s)
+		})
 	}
 }
 

@@ -2,6 +2,8 @@ package puller_test
 
 import (
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,6 +119,38 @@ func TestHoleInPD(t *testing.T) {
 	c.stores[0].next("g-m", 50).initialized()
 	out.awaitResolved(50)
 }
+
+// A store that is too old is an error of its regions, and may be upgraded.
+func TestOldStore(t *testing.T) {
+	pd := new(tapPD)
+	pd.old.Store(true)
+	c := newCluster(t, clusterOptions{hijackPD: pd.hijack})
+	out := newRecorder(t)
+	logged := make(chan string, 1)
+	client := c.start(func(cfg *puller.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+			select {
+			case logged <- string(p):
+			default:
+			}
+			return len(p), nil
+		}), nil))
+	})
+	client.Subscribe(span("a", "z"), 50, out)
+	if got := <-logged; !strings.Contains(got, "v4.0.16") || !strings.Contains(got, c.stores[0].addr) {
+		t.Errorf("log %q does not name the store and its version", got)
+	}
+	if n := c.stores[0].streams(); n != 0 {
+		t.Errorf("%d streams to the store, want none", n)
+	}
+	pd.old.Store(false)
+	c.stores[0].next("a-z", 50).initialized()
+	out.awaitResolved(50)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // 16
 func TestCongested(t *testing.T) {

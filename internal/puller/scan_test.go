@@ -179,7 +179,8 @@ func TestStreamEnds(t *testing.T) {
 		"slow":  status.Error(codes.Unknown, "connection cancelled"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, clusterOptions{})
+			pd := new(tapPD)
+			c := newCluster(t, clusterOptions{hijackPD: pd.hijack})
 			client := c.start(nil)
 			out, other := newRecorder(t), newRecorder(t)
 			client.Subscribe(span("a", "m"), 100, out)
@@ -190,6 +191,7 @@ func TestStreamEnds(t *testing.T) {
 			reqs[1].resolved(130)
 			out.awaitRows("k=v1@110")
 			other.awaitResolved(130)
+			scans := pd.scans.Load()
 			reqs[0].feed.close(end)
 			reqs = c.stores[0].nextOf("a-m", "m-z")
 			if reqs[0].CheckpointTs != 100 || reqs[1].CheckpointTs != 130 {
@@ -206,6 +208,9 @@ func TestStreamEnds(t *testing.T) {
 			other.awaitResolved(150)
 			if n := c.stores[0].streams(); n != 2 {
 				t.Errorf("%d streams, want 2: one, and one after its end", n)
+			}
+			if n := pd.scans.Load() - scans; n != 0 {
+				t.Errorf("%d questions to PD, want none: regions have not changed", n)
 			}
 		})
 	}

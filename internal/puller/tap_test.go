@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
+	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/tikv/client-go/v2/tikv"
 	"github.com/tikv/client-go/v2/tikvrpc"
 	pd "github.com/tikv/pd/client"
@@ -23,6 +24,7 @@ type tapPD struct {
 	behind   time.Duration // of its timestamps
 	frozen   atomic.Int64  // if not zero, the only physical time it gives
 	times    chan struct{} // if not nil, gets a value per timestamp given
+	old      atomic.Bool   // stores have a version that is too old
 }
 
 func (p *tapPD) hijack(c pd.Client) pd.Client {
@@ -53,6 +55,19 @@ func (p *tapPD) GetTS(ctx context.Context) (int64, int64, error) {
 		}
 	}
 	return physical - p.behind.Milliseconds(), logical, err
+}
+
+func (p *tapPD) GetStore(ctx context.Context, id uint64) (*metapb.Store, error) {
+	st, err := p.Client.GetStore(ctx, id)
+	if err == nil && st != nil {
+		old := *st
+		st = &old
+		st.Version = "8.5.0"
+		if p.old.Load() {
+			st.Version = "v4.0.16"
+		}
+	}
+	return st, err
 }
 
 // tapKV is a client of stores that reports requests about locks.
