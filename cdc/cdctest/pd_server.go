@@ -1,0 +1,271 @@
+package cdctest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/pingcap/kvproto/pkg/metapb"
+	"github.com/pingcap/kvproto/pkg/pdpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// gcWorker is the service name of TiDB's own GC safe point.
+const gcWorker = "gc_worker"
+
+// pdServer is a PD of one member.
+type pdServer struct {
+	pdpb.UnimplementedPDServer
+	cluster *Cluster
+	addr    string
+	server  *grpc.Server
+}
+
+// servePD starts a PD on loopback. Cluster.wg counts its goroutine.
+func servePD(c *Cluster) (*pdServer, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen as PD: %w", err)
+	}
+	p := &pdServer{cluster: c, addr: l.Addr().String(), server: grpc.NewServer()}
+	pdpb.RegisterPDServer(p.server, p)
+	etcdserverpb.RegisterKVServer(p.server, &etcdKV{})
+	grpc_health_v1.RegisterHealthServer(p.server, health.NewServer())
+	c.wg.Go(func() {
+		_ = p.server.Serve(l) // ends with stop
+	})
+	return p, nil
+}
+
+func (p *pdServer) stop() { p.server.Stop() }
+
+// etcdKV is the etcd inside PD, without keys: TiDB's GC worker has left no safe
+// point there, which the TiKV client takes for "nothing was collected".
+type etcdKV struct {
+	etcdserverpb.UnimplementedKVServer
+}
+
+func (*etcdKV) Range(context.Context, *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	return &etcdserverpb.RangeResponse{Header: &etcdserverpb.ResponseHeader{}}, nil
+}
+
+func (p *pdServer) header() *pdpb.ResponseHeader {
+	return &pdpb.ResponseHeader{ClusterId: p.cluster.cfg.ClusterID}
+}
+
+// GetMembers implements pdpb.PDServer.
+func (p *pdServer) GetMembers(context.Context, *pdpb.GetMembersRequest) (*pdpb.GetMembersResponse, error) {
+	url := []string{"http://" + p.addr}
+	m := &pdpb.Member{Name: "pd", MemberId: 1, ClientUrls: url, PeerUrls: url}
+	return &pdpb.GetMembersResponse{Header: p.header(), Members: []*pdpb.Member{m}, Leader: m, EtcdLeader: m}, nil
+}
+
+// GetClusterInfo implements pdpb.PDServer.
+func (p *pdServer) GetClusterInfo(context.Context, *pdpb.GetClusterInfoRequest) (*pdpb.GetClusterInfoResponse, error) {
+	return &pdpb.GetClusterInfoResponse{Header: p.header(), ServiceModes: []pdpb.ServiceMode{pdpb.ServiceMode_PD_SVC_MODE}}, nil
+}
+
+// Tso implements pdpb.PDServer.
+func (p *pdServer) Tso(stream pdpb.PD_TsoServer) error {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return nil // the client has gone
+		}
+		ts, ok := p.cluster.oracle.serve(int(req.Count))
+		if !ok {
+			return status.Error(codes.Unavailable, "no timestamp: the test says so")
+		}
+		err = stream.Send(&pdpb.TsoResponse{
+			Header: p.header(), Count: req.Count,
+			Timestamp: &pdpb.Timestamp{Physical: ts.Physical(), Logical: ts.Logical()},
+		})
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+func (p *pdServer) regionResponse(r *region) *pdpb.GetRegionResponse {
+	resp := &pdpb.GetRegionResponse{Header: p.header()}
+	if r != nil {
+		resp.Region, resp.Leader = r.meta(), r.leader
+	}
+	return resp
+}
+
+// GetRegion implements pdpb.PDServer.
+func (p *pdServer) GetRegion(_ context.Context, req *pdpb.GetRegionRequest) (*pdpb.GetRegionResponse, error) {
+	key, err := decodeKey(req.RegionKey)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	return p.regionResponse(regionAt(p.cluster.knownToPD(), key)), nil
+}
+
+// GetPrevRegion implements pdpb.PDServer.
+func (p *pdServer) GetPrevRegion(_ context.Context, req *pdpb.GetRegionRequest) (*pdpb.GetRegionResponse, error) {
+	key, err := decodeKey(req.RegionKey)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	var prev *region
+	for _, r := range p.cluster.knownToPD() {
+		if len(r.span.End) == 0 || bytes.Compare(r.span.End, key) > 0 {
+			break
+		}
+		prev = r
+	}
+	return p.regionResponse(prev), nil
+}
+
+// GetRegionByID implements pdpb.PDServer.
+func (p *pdServer) GetRegionByID(_ context.Context, req *pdpb.GetRegionByIDRequest) (*pdpb.GetRegionResponse, error) {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	for _, r := range p.cluster.knownToPD() {
+		if r.id == req.RegionId {
+			return p.regionResponse(r), nil
+		}
+	}
+	return p.regionResponse(nil), nil
+}
+
+// scan returns up to limit regions of a range of encoded keys; 0 is no limit.
+func (p *pdServer) scan(start, end []byte, limit int) ([]*pdpb.Region, error) {
+	from, err := decodeKey(start)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	to, err := decodeKey(end)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	var out []*pdpb.Region
+	for _, r := range p.cluster.knownToPD() {
+		if len(r.span.End) > 0 && bytes.Compare(r.span.End, from) <= 0 {
+			continue
+		}
+		if len(to) > 0 && bytes.Compare(r.span.Start, to) >= 0 || limit > 0 && len(out) == limit {
+			break
+		}
+		out = append(out, &pdpb.Region{Region: r.meta(), Leader: r.leader})
+	}
+	return out, nil
+}
+
+// ScanRegions implements pdpb.PDServer.
+func (p *pdServer) ScanRegions(_ context.Context, req *pdpb.ScanRegionsRequest) (*pdpb.ScanRegionsResponse, error) {
+	regions, err := p.scan(req.StartKey, req.EndKey, int(req.Limit))
+	if err != nil {
+		return nil, err
+	}
+	resp := &pdpb.ScanRegionsResponse{Header: p.header(), Regions: regions}
+	for _, r := range regions {
+		resp.RegionMetas = append(resp.RegionMetas, r.Region)
+		leader := r.Leader
+		if leader == nil {
+			leader = &metapb.Peer{}
+		}
+		resp.Leaders = append(resp.Leaders, leader)
+	}
+	return resp, nil
+}
+
+// BatchScanRegions implements pdpb.PDServer.
+func (p *pdServer) BatchScanRegions(_ context.Context, req *pdpb.BatchScanRegionsRequest) (*pdpb.BatchScanRegionsResponse, error) {
+	resp := &pdpb.BatchScanRegionsResponse{Header: p.header()}
+	for _, r := range req.Ranges {
+		limit := 0
+		if req.Limit > 0 {
+			if limit = int(req.Limit) - len(resp.Regions); limit <= 0 {
+				break
+			}
+		}
+		regions, err := p.scan(r.StartKey, r.EndKey, limit)
+		if err != nil {
+			return nil, err
+		}
+		// Two ranges may touch the same region.
+		for _, r := range regions {
+			if n := len(resp.Regions); n == 0 || resp.Regions[n-1].Region.Id != r.Region.Id {
+				resp.Regions = append(resp.Regions, r)
+			}
+		}
+	}
+	return resp, nil
+}
+
+// GetStore implements pdpb.PDServer.
+func (p *pdServer) GetStore(_ context.Context, req *pdpb.GetStoreRequest) (*pdpb.GetStoreResponse, error) {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	for _, s := range p.cluster.stores {
+		if s.id == req.StoreId {
+			return &pdpb.GetStoreResponse{Header: p.header(), Store: s.metaLocked()}, nil
+		}
+	}
+	header := p.header()
+	header.Error = &pdpb.Error{Type: pdpb.ErrorType_UNKNOWN, Message: fmt.Sprintf("invalid store ID %d, not found", req.StoreId)}
+	return &pdpb.GetStoreResponse{Header: header}, nil
+}
+
+// GetAllStores implements pdpb.PDServer.
+func (p *pdServer) GetAllStores(_ context.Context, req *pdpb.GetAllStoresRequest) (*pdpb.GetAllStoresResponse, error) {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	resp := &pdpb.GetAllStoresResponse{Header: p.header()}
+	for _, s := range p.cluster.stores {
+		if !s.tombstone || !req.ExcludeTombstoneStores {
+			resp.Stores = append(resp.Stores, s.metaLocked())
+		}
+	}
+	return resp, nil
+}
+
+// GetGCSafePoint implements pdpb.PDServer.
+func (p *pdServer) GetGCSafePoint(context.Context, *pdpb.GetGCSafePointRequest) (*pdpb.GetGCSafePointResponse, error) {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	return &pdpb.GetGCSafePointResponse{Header: p.header(), SafePoint: uint64(p.cluster.gc[gcWorker])}, nil
+}
+
+// UpdateServiceGCSafePoint implements pdpb.PDServer. As in PD, a safe point below
+// the least of all services is not stored, and the answer alone tells.
+func (p *pdServer) UpdateServiceGCSafePoint(_ context.Context, req *pdpb.UpdateServiceGCSafePointRequest) (*pdpb.UpdateServiceGCSafePointResponse, error) {
+	c, service, ts := p.cluster, string(req.ServiceId), event.Ts(req.SafePoint)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.touchLocked()
+	switch {
+	case req.TTL <= 0:
+		delete(c.gc, service)
+	case ts >= c.leastSafePointLocked():
+		c.gc[service] = ts
+	}
+	return &pdpb.UpdateServiceGCSafePointResponse{
+		Header: p.header(), ServiceId: req.ServiceId, TTL: req.TTL, MinSafePoint: uint64(c.leastSafePointLocked()),
+	}, nil
+}
+
+func (c *Cluster) leastSafePointLocked() event.Ts {
+	least := c.gc[gcWorker]
+	for _, ts := range c.gc {
+		least = min(least, ts)
+	}
+	return least
+}
