@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -282,4 +283,20 @@ func (p *puller) reached() uint64 {
 		least = min(least, sp.resolved)
 	}
 	return least
+}
+
+// describe lists the spans that have not reached ts.
+func (p *puller) describe(ts uint64) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out strings.Builder
+	for id, sp := range p.spans {
+		if sp.resolved < ts {
+			fmt.Fprintf(&out, "request %d [%x, %x) at %d, initialized %v, %d locks; ", id, sp.start, sp.end, sp.resolved, sp.initialized, len(sp.prewrites))
+			for key, row := range sp.prewrites {
+				fmt.Fprintf(&out, "%x by %d; ", key, row.StartTs)
+			}
+		}
+	}
+	return out.String()
 }

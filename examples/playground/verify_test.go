@@ -53,7 +53,7 @@ func TestVerify(t *testing.T) {
 	deadline := time.Now().Add(wait)
 	for p.reached() < snapshot {
 		if time.Now().After(deadline) {
-			t.Fatalf("resolved ts stays %d below the snapshot", snapshot-p.reached())
+			t.Fatalf("resolved ts stays below the snapshot %d: %s; stores: %+v", snapshot, p.describe(snapshot), stats(t))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -24,7 +24,10 @@ type pdClient struct {
 	clusterID uint64
 }
 
+// dialPD connects to PD until close, whatever becomes of ctx: the client keeps the
+// context it is made with.
 func dialPD(ctx context.Context, addr string, security pd.SecurityOption) (*pdClient, error) {
+	ctx = context.WithoutCancel(ctx)
 	cli, err := pd.NewClientWithContext(ctx, []string{addr}, security)
 	if err != nil {
 		return nil, fmt.Errorf("dial pd %s: %w", addr, err)
