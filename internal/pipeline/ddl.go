@@ -33,7 +33,11 @@ type ddlSource struct {
 }
 
 // Receive implements puller.Receiver.
-func (d *ddlSource) Receive(kvs []event.RawKV) { d.sorter.Add(kvs) }
+func (d *ddlSource) Receive(kvs []event.RawKV) {
+	if err := d.sorter.Add(kvs); err != nil {
+		d.pipeline.fail(fmt.Errorf("hold DDL jobs: %w", err))
+	}
+}
 
 // Resolve implements puller.Receiver.
 func (d *ddlSource) Resolve(ts event.Ts) {

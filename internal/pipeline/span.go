@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"fmt"
+
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
@@ -30,7 +32,11 @@ type tableSpan struct {
 }
 
 // Receive implements puller.Receiver.
-func (s *tableSpan) Receive(kvs []event.RawKV) { s.sorter.Add(kvs) }
+func (s *tableSpan) Receive(kvs []event.RawKV) {
+	if err := s.sorter.Add(kvs); err != nil {
+		s.pipeline.fail(fmt.Errorf("hold changes of %s: %w", event.TableSpan(s.physicalID), err))
+	}
+}
 
 // Resolve implements puller.Receiver.
 func (s *tableSpan) Resolve(ts event.Ts) {

@@ -74,6 +74,69 @@ func BenchmarkSorter(b *testing.B) {
 	}
 }
 
+// BenchmarkSpilled is BenchmarkSorter with so little memory that all goes to
+// disk and back. The metrics tell the two directions apart.
+func BenchmarkSpilled(b *testing.B) {
+	const n, quota = 1_000_000, 16 << 20
+	for _, perTxn := range []int{1, n} {
+		b.Run(fmt.Sprintf("txn=%d", perTxn), func(b *testing.B) {
+			var write, read, cpu time.Duration
+			var onDisk int64
+			dst := make([]event.RawKV, 0, 1024)
+			for range b.N {
+				b.StopTimer()
+				batches := benchBatches(n, perTxn)
+				runtime.GC()
+				pool, _ := newPool(b, quota)
+				s := pool.New(1)
+				cpu -= cpuTime()
+				b.StartTimer()
+				start := time.Now()
+				for i, kvs := range batches {
+					if err := s.Add(kvs); err != nil {
+						b.Fatal(err)
+					}
+					batches[i] = nil
+				}
+				write += time.Since(start)
+				_, disk := pool.Usage()
+				onDisk += disk
+				start = time.Now()
+				takeAll(b, s, math.MaxUint64, n, dst)
+				read += time.Since(start)
+				b.StopTimer()
+				cpu += cpuTime()
+				closeSorter(b, s)
+				b.StartTimer()
+			}
+			events := float64(b.N) * n
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/events, "ns/event")
+			b.ReportMetric(float64(write.Nanoseconds())/events, "write-ns/event")
+			b.ReportMetric(float64(read.Nanoseconds())/events, "read-ns/event")
+			b.ReportMetric(float64(cpu.Nanoseconds())/events, "cpu-ns/event")
+			b.ReportMetric(float64(onDisk)/events, "disk-B/event")
+		})
+	}
+}
+
+// takeAll takes all changes up to a ts, which are n.
+func takeAll(b *testing.B, s *sorter.Sorter, ts event.Ts, n int, dst []event.RawKV) {
+	s.Resolve(ts)
+	for {
+		rows, through, err := s.Take(dst[:0], math.MaxUint64, cap(dst), math.MaxInt64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n -= len(rows)
+		if through == ts {
+			break
+		}
+	}
+	if n != 0 {
+		b.Fatalf("%d changes are missing", n)
+	}
+}
+
 func sortAll(b *testing.B, batches [][]event.RawKV, every int, dst []event.RawKV) []event.RawKV {
 	s := sorter.New(1)
 	added, taken := 0, 0
@@ -94,7 +157,9 @@ func sortAll(b *testing.B, batches [][]event.RawKV, every int, dst []event.RawKV
 		// The window that is being added is not resolved yet, as upstream.
 		horizon := kvs[0].CommitTs - 4096<<8
 		added += len(kvs)
-		s.Add(kvs)
+		if err := s.Add(kvs); err != nil {
+			b.Fatal(err)
+		}
 		if added%every < len(kvs) {
 			drain(max(horizon, s.ResolvedTs()))
 		}

@@ -18,21 +18,28 @@ import (
 //	       ready                        commit ts at or below sorted, in order
 //
 // Add drops what is at or below the resolved ts, and sorted never exceeds it,
-// so whatever is sorted later follows what is in ready: nothing is ever merged.
+// so whatever is sorted later follows what is in ready: nothing is merged.
+//
+// That changes when the [Pool] runs out of memory: both places are emptied into
+// a run on disk, and Take merges the runs with ready.
 type Sorter struct {
 	mu struct {
 		sync.Mutex
 		batches  []batch
 		resolved event.Ts
-		rows     int   // in batches and ready
+		rows     int   // in batches, in ready and on disk
 		bytes    int64 // of the same
+		onDisk   int64 // of bytes
 		closed   bool
 	}
+	pool *Pool // nil if memory has no bound
 
-	// The rest belongs to the goroutine that calls Take.
+	// take is held by Take, and while the sorter is spilled. It guards the rest.
+	take sync.Mutex
 
 	ready  []record // in order; emptied from the front
-	sorted event.Ts // every change at or below it is in ready or was taken
+	sorted event.Ts // every change at or below it is in ready, on disk or was taken
+	disk   *disk    // nil if nothing is
 }
 
 // batch is a slice given to Add, with the range of its commit ts.
@@ -41,7 +48,7 @@ type batch struct {
 	min, max event.Ts
 }
 
-var errClosed = errors.New("take from sorter: it is closed")
+var errClosed = errors.New("the sorter is closed")
 
 // New returns a sorter whose resolved ts is startTs: the first change it will
 // deliver has a commit ts above that.
@@ -56,7 +63,20 @@ func New(startTs event.Ts) *Sorter {
 // large array. Changes with a commit ts at or below the last Resolve are
 // dropped: they were delivered before, because a new subscription to a region
 // repeats rows. Add may be called from any goroutine, also from several at once.
-func (s *Sorter) Add(kvs []event.RawKV) {
+//
+// Add may write to disk, or wait for another goroutine that does, when the
+// pool's memory is exceeded. An error means that this, or something before it,
+// failed: the sorters of the pool then take in nothing more, and neither their
+// resolved ts nor what they give out moves on.
+func (s *Sorter) Add(kvs []event.RawKV) error {
+	if err := s.pool.failure(); err != nil {
+		return err
+	}
+	s.add(kvs)
+	return s.pool.spill()
+}
+
+func (s *Sorter) add(kvs []event.RawKV) {
 	b, bytes := newBatch(kvs)
 
 	s.mu.Lock()
@@ -71,6 +91,7 @@ func (s *Sorter) Add(kvs []event.RawKV) {
 	s.mu.batches = append(s.mu.batches, b)
 	s.mu.rows += len(b.kvs)
 	s.mu.bytes += bytes
+	s.pool.add(bytes)
 }
 
 // newBatch also returns the bytes that kvs hold in memory.
@@ -91,6 +112,9 @@ func newBatch(kvs []event.RawKV) (b batch, bytes int64) {
 // It may be called from any goroutine. The resolved ts never goes back: a lower
 // value is ignored.
 func (s *Sorter) Resolve(ts event.Ts) {
+	if s.pool.failure() != nil {
+		return // changes below it may have been lost
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.resolved = max(s.mu.resolved, ts)
@@ -104,13 +128,20 @@ func (s *Sorter) ResolvedTs() event.Ts {
 	return s.mu.resolved
 }
 
-// Pending returns how many changes the sorter holds, and their bytes as
-// [event.RawKV.Size] counts them. Duplicates count until Take comes upon them.
-// It may be called from any goroutine.
+// Pending returns how many changes the sorter holds, in memory and on disk, and
+// their bytes as [event.RawKV.Size] counts them. Duplicates count until Take
+// comes upon them. It may be called from any goroutine.
 func (s *Sorter) Pending() (rows int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.rows, s.mu.bytes
+}
+
+// inMemory returns the bytes of the changes in memory.
+func (s *Sorter) inMemory() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.bytes - s.mu.onDisk
 }
 
 // Take removes changes with a commit ts at or below min(limit, resolved ts) and
@@ -123,9 +154,12 @@ func (s *Sorter) Pending() (rows int, bytes int64) {
 // taken change's commit ts, less one if changes with the same commit ts are left.
 //
 // One goroutine at a time may call Take. An error means that changes could not
-// be read back from where they were spilled, or that the sorter is closed;
-// changes held in memory cause none. Then dst is returned as it was.
+// be written to disk or read back, which every later Take of the pool's sorters
+// repeats, or that the sorter is closed; without a pool only the latter occurs.
+// Then dst is returned as it was.
 func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts, err error) {
+	s.take.Lock()
+	defer s.take.Unlock()
 	s.mu.Lock()
 	limit = min(limit, s.mu.resolved)
 	closed := s.mu.closed
@@ -133,7 +167,22 @@ func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes i
 	if closed {
 		return dst, 0, errClosed
 	}
+	if err := s.pool.failure(); err != nil {
+		return dst, 0, err
+	}
+	if s.disk == nil {
+		rows, through = s.takeMemory(dst, limit, maxRows, maxBytes)
+		return rows, through, nil
+	}
+	if rows, through, err = s.takeMerged(dst, limit, maxRows, maxBytes); err != nil {
+		s.pool.fail(err)
+		return dst, 0, err
+	}
+	return rows, through, nil
+}
 
+// takeMemory is Take when nothing is on disk.
+func (s *Sorter) takeMemory(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts) {
 	n, size := 0, int64(0)
 	for {
 		if len(s.ready) == 0 && s.sorted < limit {
@@ -166,8 +215,8 @@ func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes i
 	if len(s.ready) == 0 {
 		s.ready = nil
 	}
-	s.release(n, size)
-	return dst, through, nil
+	s.release(n, size, 0)
+	return dst, through
 }
 
 // sortResolved fills ready, which is empty, with what has become final since
@@ -199,7 +248,7 @@ func (s *Sorter) sortResolved() {
 	var rows int
 	var bytes int64
 	s.ready, rows, bytes = arrange(records)
-	s.release(rows, bytes)
+	s.release(rows, bytes, 0)
 }
 
 // dueBatches removes the batches that hold a change at or below the resolved
@@ -247,24 +296,48 @@ func splitFinal(kvs []event.RawKV, resolved event.Ts) []event.RawKV {
 	return kvs[end:]
 }
 
-func (s *Sorter) release(rows int, bytes int64) {
+// release notes that changes are gone, of which so many bytes were on disk.
+func (s *Sorter) release(rows int, bytes, onDisk int64) {
 	if rows == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.mu.closed {
+		return
+	}
 	s.mu.rows -= rows
 	s.mu.bytes -= bytes
+	s.mu.onDisk -= onDisk
+	s.pool.add(onDisk - bytes)
 }
 
 // Close lets go of everything that was not taken. Add and Resolve may overlap
-// with it, and do nothing afterwards; Take may not. Closing again is harmless.
+// with it, and do nothing afterwards; Take waits, and fails. Closing again is
+// harmless. An error means that a file is left to the pool's Close.
 func (s *Sorter) Close() error {
+	s.take.Lock()
+	defer s.take.Unlock()
+	s.pool.drop(s)
+	s.closeMemory()
+	s.ready = nil
+	if s.disk == nil {
+		return nil
+	}
+	s.suspend()
+	var errs []error
+	for _, r := range s.disk.waiting {
+		errs = append(errs, r.Release())
+	}
+	s.disk = nil
+	return errors.Join(errs...)
+}
+
+func (s *Sorter) closeMemory() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pool.add(s.mu.onDisk - s.mu.bytes)
 	s.mu.closed = true
 	s.mu.batches = nil
-	s.mu.rows, s.mu.bytes = 0, 0
-	s.ready = nil
-	return nil
+	s.mu.rows, s.mu.bytes, s.mu.onDisk = 0, 0, 0
 }

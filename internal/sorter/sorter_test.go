@@ -32,6 +32,13 @@ func text(kvs []event.RawKV) []string {
 	return out
 }
 
+func add(t *testing.T, s *sorter.Sorter, kvs []event.RawKV) {
+	t.Helper()
+	if err := s.Add(kvs); err != nil {
+		t.Error(err)
+	}
+}
+
 func take(t *testing.T, s *sorter.Sorter, limit event.Ts, maxRows int, maxBytes int64) ([]string, event.Ts) {
 	t.Helper()
 	rows, through, err := s.Take(nil, limit, maxRows, maxBytes)
@@ -59,7 +66,7 @@ const (
 
 func TestOrder(t *testing.T) {
 	s := sorter.New(10)
-	s.Add([]event.RawKV{
+	add(t, s, []event.RawKV{
 		put("b", 21, 30), put("a", 21, 30), del("z", 21, 30), put("c", 11, 40),
 		put("x", 20, 30), del("a", 12, 20), put("late", 5, 10), put("after", 50, 51),
 	})
@@ -76,7 +83,7 @@ func TestOrder(t *testing.T) {
 	if rows, _ := s.Pending(); rows != 1 {
 		t.Errorf("%d rows pending, want 1", rows)
 	}
-	s.Add([]event.RawKV{put("again", 12, 51)})
+	add(t, s, []event.RawKV{put("again", 12, 51)})
 	s.Resolve(51)
 	got, through = take(t, s, noLimit, anyRows, anySize)
 	expect(t, got, through, 51, "51/12 put again", "51/50 put after")
@@ -84,8 +91,8 @@ func TestOrder(t *testing.T) {
 
 func TestRepeatsAreDropped(t *testing.T) {
 	s := sorter.New(0)
-	s.Add([]event.RawKV{put("a", 1, 5), put("a", 2, 5), put("b", 1, 5)})
-	s.Add([]event.RawKV{put("a", 1, 5), put("b", 1, 5), put("b", 1, 5), put("a", 1, 6)})
+	add(t, s, []event.RawKV{put("a", 1, 5), put("a", 2, 5), put("b", 1, 5)})
+	add(t, s, []event.RawKV{put("a", 1, 5), put("b", 1, 5), put("b", 1, 5), put("a", 1, 6)})
 	s.Resolve(5)
 	s.Add([]event.RawKV{put("a", 1, 5), put("c", 4, 8)}) // a new subscription repeats a@5
 	s.Resolve(9)
@@ -111,9 +118,9 @@ func TestLargeTransaction(t *testing.T) {
 	repeats := slices.Concat(kvs[:100], kvs[2500:])
 	rand.Shuffle(len(kvs), func(i, j int) { kvs[i], kvs[j] = kvs[j], kvs[i] })
 	s := sorter.New(0)
-	s.Add(kvs)
-	s.Add(repeats)
-	s.Add([]event.RawKV{put("before", 6, 8), put("after", 6, 10), put("later", 6, 11)})
+	add(t, s, kvs)
+	add(t, s, repeats)
+	add(t, s, []event.RawKV{put("before", 6, 8), put("after", 6, 10), put("later", 6, 11)})
 	s.Resolve(10)
 	want = slices.Concat([]string{"8/6 put before"}, want, []string{"10/6 put after"})
 	var got []string
@@ -131,9 +138,9 @@ func TestLargeTransaction(t *testing.T) {
 }
 
 func TestTakeStops(t *testing.T) {
-	fill := func() *sorter.Sorter {
+	fill := func(t *testing.T) *sorter.Sorter {
 		s := sorter.New(0)
-		s.Add([]event.RawKV{put("a", 1, 10), put("b", 1, 10), put("c", 1, 10), put("d", 11, 20), put("e", 21, 30)})
+		add(t, s, []event.RawKV{put("a", 1, 10), put("b", 1, 10), put("c", 1, 10), put("d", 11, 20), put("e", 21, 30)})
 		s.Resolve(25)
 		return s
 	}
@@ -161,7 +168,7 @@ func TestTakeStops(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := fill()
+			s := fill(t)
 			got, through := take(t, s, tt.limit, tt.rows, tt.bytes)
 			if len(got) != tt.want || through != tt.through {
 				t.Errorf("took %q through %d, want %d rows through %d", got, through, tt.want, tt.through)
@@ -175,7 +182,7 @@ func TestTakeStops(t *testing.T) {
 
 func TestTakeAppends(t *testing.T) {
 	s := sorter.New(0)
-	s.Add([]event.RawKV{put("b", 1, 2)})
+	add(t, s, []event.RawKV{put("b", 1, 2)})
 	s.Resolve(2)
 	rows, _, err := s.Take([]event.RawKV{put("a", 1, 1)}, noLimit, 1, anySize)
 	if err != nil {
@@ -186,13 +193,13 @@ func TestTakeAppends(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	s := sorter.New(0)
-	s.Add([]event.RawKV{put("a", 1, 2)})
+	add(t, s, []event.RawKV{put("a", 1, 2)})
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.Add([]event.RawKV{put("b", 1, 3)})
+	add(t, s, []event.RawKV{put("b", 1, 3)})
 	s.Resolve(5)
 	if rows, size := s.Pending(); rows != 0 || size != 0 {
 		t.Errorf("%d rows of %d bytes pending after Close", rows, size)
@@ -255,7 +262,11 @@ func randomKV(rng *rand.Rand, base event.Ts, spread uint64) event.RawKV {
 	if key[len(key)-1]%3 == 0 { // a key has one op in a transaction
 		kv = del(key, kv.StartTs, commit)
 	}
-	kv.Value = make([]byte, len(key)*int(commit%7)) // the same in every repeat
+	// The same in every repeat.
+	kv.Value = bytes.Repeat([]byte{byte(commit)}, len(key)*int(commit%7))
+	if commit%97 == 0 {
+		kv.OldValue = bytes.Repeat([]byte(key), 1000)
+	}
 	return kv
 }
 
@@ -277,43 +288,74 @@ func TestAgainstModel(t *testing.T) {
 		s, m := sorter.New(start), &model{resolved: start}
 		spread := uint64(1) << (4 + rng.IntN(30))
 		for range 200 {
-			switch rng.IntN(6) {
-			case 0:
-				ts := m.resolved + event.Ts(rng.Uint64N(spread))
-				s.Resolve(ts - 3) // lower ones are ignored
-				s.Resolve(ts)
-				m.resolved = max(m.resolved, ts)
-			case 1:
-				limit := m.resolved + event.Ts(rng.Uint64N(spread)) - event.Ts(spread/2)
-				maxRows, maxBytes := 1+rng.IntN(300), int64(1+rng.IntN(40000))
-				got, through, err := s.Take(nil, limit, maxRows, maxBytes)
-				if err != nil {
-					t.Fatal(err)
-				}
-				want, wantThrough := m.take(limit, maxRows, maxBytes)
-				expect(t, text(got), through, wantThrough, text(want)...)
-			default:
-				kvs := make([]event.RawKV, rng.IntN(100))
-				for i := range kvs {
-					// Some lie below the resolved ts: repeats of a new subscription.
-					kvs[i] = randomKV(rng, m.resolved-event.Ts(spread/8), spread)
-				}
-				m.add(kvs)
-				s.Add(kvs)
-			}
+			step(t, rng, s, m, spread)
 			if t.Failed() {
 				t.Fatalf("round %d", round)
 			}
 		}
-		s.Resolve(math.MaxUint64)
-		m.resolved = math.MaxUint64
-		got, through := take(t, s, noLimit, anyRows, anySize)
-		want, wantThrough := m.take(noLimit, anyRows, anySize)
-		expect(t, got, through, wantThrough, text(want)...)
-		if rows, size := s.Pending(); rows != 0 || size != 0 {
-			t.Fatalf("%d rows of %d bytes pending after everything was taken", rows, size)
-		}
+		finish(t, s, m)
 	}
+}
+
+// step does something to a sorter and its model, and compares them.
+func step(t *testing.T, rng *rand.Rand, s *sorter.Sorter, m *model, spread uint64) {
+	t.Helper()
+	switch rng.IntN(6) {
+	case 0:
+		ts := m.resolved + event.Ts(rng.Uint64N(spread))
+		s.Resolve(ts - 3) // lower ones are ignored
+		s.Resolve(ts)
+		m.resolved = max(m.resolved, ts)
+	case 1:
+		limit := m.resolved + event.Ts(rng.Uint64N(spread)) - event.Ts(spread/2)
+		maxRows, maxBytes := 1+rng.IntN(300), int64(1+rng.IntN(40000))
+		got, through, err := s.Take(nil, limit, maxRows, maxBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantThrough := m.take(limit, maxRows, maxBytes)
+		same(t, got, want)
+		expect(t, nil, through, wantThrough)
+	default:
+		kvs := make([]event.RawKV, rng.IntN(100))
+		for i := range kvs {
+			// Some lie below the resolved ts: repeats of a new subscription.
+			kvs[i] = randomKV(rng, m.resolved-event.Ts(spread/8), spread)
+		}
+		m.add(kvs)
+		add(t, s, kvs)
+	}
+}
+
+// finish takes everything that is left.
+func finish(t *testing.T, s *sorter.Sorter, m *model) {
+	t.Helper()
+	s.Resolve(math.MaxUint64)
+	m.resolved = math.MaxUint64
+	got, through, err := s.Take(nil, noLimit, anyRows, anySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, wantThrough := m.take(noLimit, anyRows, anySize)
+	same(t, got, want)
+	expect(t, nil, through, wantThrough)
+	if rows, size := s.Pending(); rows != 0 || size != 0 {
+		t.Fatalf("%d rows of %d bytes pending after everything was taken", rows, size)
+	}
+}
+
+// same compares changes with their values.
+func same(t *testing.T, got, want []event.RawKV) {
+	t.Helper()
+	if slices.EqualFunc(got, want, func(a, b event.RawKV) bool {
+		return order(a, b) == 0 && bytes.Equal(a.Value, b.Value) && bytes.Equal(a.OldValue, b.OldValue)
+	}) {
+		return
+	}
+	if a, b := text(got), text(want); !slices.Equal(a, b) {
+		t.Fatalf("took %q, want %q", a, b)
+	}
+	t.Fatal("the values of what was taken differ from those that were added")
 }
 
 // TestConcurrentAdd has several goroutines add while one resolves behind them
@@ -340,7 +382,7 @@ func TestConcurrentAdd(t *testing.T) {
 				wantLock.Lock()
 				want = append(want, kvs...)
 				wantLock.Unlock()
-				s.Add(kvs)
+				add(t, s, kvs)
 				added[i].Done()
 			}
 		})
@@ -394,7 +436,7 @@ func TestMemoryIsReleased(t *testing.T) {
 		kvs[i] = put("k", 1, event.Ts(i+2))
 		kvs[i].Value = make([]byte, valueSize)
 	}
-	s.Add(kvs)
+	add(t, s, kvs)
 	s.Resolve(n + 1)
 	if held := heap() - before; held < n*valueSize {
 		t.Fatalf("%d bytes held before, want at least %d", held, n*valueSize)
