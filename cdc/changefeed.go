@@ -14,6 +14,8 @@ import (
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
+	"github.com/tidbcdc/tidbcdc/internal/sorter"
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
 // Changefeed delivers the changes of a cluster to a sink. Use NewChangefeed.
@@ -106,7 +108,16 @@ func (c *Changefeed) run(ctx context.Context) error {
 		}
 		return err
 	}
-	p, err := c.newPipeline(ctx, start, fresh)
+	sorters := sorter.NewPool(c.cfg.MemoryQuota, spill.Config{Dir: c.cfg.SpillDir, Name: c.cfg.ID})
+	defer func() {
+		if err := sorters.Close(); err != nil {
+			c.log.Warn("spilled changes not removed", "error", err)
+		}
+	}()
+	if err := sorters.RemoveStale(); err != nil {
+		c.log.Warn("changes that were spilled earlier not removed", "error", err)
+	}
+	p, err := c.newPipeline(ctx, sorters, start, fresh)
 	if err != nil {
 		return err
 	}
@@ -156,9 +167,12 @@ func (c *Changefeed) startTs(ctx context.Context) (ts event.Ts, fresh bool, err 
 }
 
 // newPipeline loads the schema as of start and wires the stages.
-func (c *Changefeed) newPipeline(ctx context.Context, start event.Ts, fresh bool) (*pipeline.Pipeline, error) {
+func (c *Changefeed) newPipeline(ctx context.Context, sorters *sorter.Pool, start event.Ts, fresh bool) (*pipeline.Pipeline, error) {
 	up := c.cfg.Upstream
-	storage, err := schema.Load(ctx, up.metaReader(start), start, schema.Config{Logger: c.log})
+	storage, err := schema.Load(ctx, up.metaReader(start), start, schema.Config{
+		ReaderAt: func(ts event.Ts) schema.Reader { return up.metaReader(ts) },
+		Logger:   c.log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load schema: %w", err)
 	}
@@ -177,6 +191,7 @@ func (c *Changefeed) newPipeline(ctx context.Context, start event.Ts, fresh bool
 		Subscribe: func(span event.Span, startTs event.Ts, out puller.Receiver) pipeline.Subscription {
 			return up.puller.Subscribe(span, startTs, out)
 		},
+		Sorters: sorters,
 		Mounter: NewMounter(storage, MounterOptions{}),
 		Filter:  c.cfg.Filter, Sink: c.cfg.Sink, SaveCheckpoint: c.saveCheckpoint,
 		StartTs: start, TargetTs: c.cfg.TargetTs, ForceReplicate: c.cfg.ForceReplicate,

@@ -82,7 +82,8 @@ func (r *recorder) row(row *event.RowChanged) {
 	if first := r.seen[id]; first != nil {
 		r.repeats++
 		if !sameRow(first, row) {
-			r.violate("%s key %x commit ts %d was delivered twice, differently", row.Table.Name(), row.Key, row.CommitTs)
+			r.violate("%s key %x commit ts %d was delivered twice, differently: %s with the schema of %d, %s with that of %d",
+				row.Table.Name(), row.Key, row.CommitTs, image(first), first.Table.UpdateTs, image(row), row.Table.UpdateTs)
 		}
 		return
 	}
@@ -94,6 +95,15 @@ func (r *recorder) row(row *event.RowChanged) {
 	}
 	r.newest[id.key] = row.CommitTs
 	r.seen[id] = row.Clone()
+}
+
+// image lists the columns of a row.
+func image(r *event.RowChanged) string {
+	var b []byte
+	for i, v := range r.Image() {
+		b = append(v.AppendText(append(append(b, r.Table.Columns[i].Name...), '=')), ' ')
+	}
+	return fmt.Sprintf("%s %s of %s", r.Kind(), b, r.Table.Name())
 }
 
 func sameRow(a, b *event.RowChanged) bool {

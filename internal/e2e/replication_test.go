@@ -45,14 +45,15 @@ func TestEveryChangeArrives(t *testing.T) {
 	var snapshots []event.Ts
 	for range 3 {
 		runFor(ctx, t, feed(0), rec, checkpoints, start, workloadTime())
-		snapshots = append(snapshots, now(ctx, t, up))
+		snapshots = append(snapshots, w.between(func() event.Ts { return now(ctx, t, up) }))
 	}
 	calm()
 	w.wait()
 	end := now(ctx, t, up)
 	rec.begin(checkpoint(ctx, t, checkpoints, "every", start))
-	if err := feed(end).Run(ctx); err != nil {
-		t.Fatal(err)
+	last := feed(end)
+	if err := last.Run(ctx); err != nil {
+		t.Fatalf("%v; status %+v", err, last.Status())
 	}
 
 	rows, ddls, repeats := rec.counts()

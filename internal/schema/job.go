@@ -9,8 +9,13 @@ import (
 
 // The states of a DDL job that matter here (TiDB's model.JobState).
 const (
-	jobStateDone   = 4
-	jobStateSynced = 6
+	jobStateRunning     = 1
+	jobStateRollingback = 2
+	jobStateDone        = 4
+	jobStateSynced      = 6
+	jobStateCancelling  = 7
+	jobStatePaused      = 9
+	jobStatePausing     = 10
 )
 
 // Job is a finished DDL job (TiDB's model.Job).
@@ -32,6 +37,7 @@ type Job struct {
 	StartTs, FinishedTs event.Ts
 
 	state         int
+	realStartTs   event.Ts // of the first transaction that ran it
 	local         bool
 	schemaVersion int64
 	args          json.RawMessage
@@ -52,6 +58,7 @@ type (
 		TableID    int64           `json:"table_id"`
 		SchemaName string          `json:"schema_name"`
 		State      int             `json:"state"`
+		RealStart  uint64          `json:"real_start_ts"`
 		RawArgs    json.RawMessage `json:"raw_args"`
 		Query      string          `json:"query"`
 		Binlog     *historyJSON    `json:"binlog"`
@@ -87,7 +94,7 @@ func DecodeJob(data []byte) (*Job, error) {
 		ID: raw.ID, Type: raw.Type, SchemaID: raw.SchemaID, TableID: raw.TableID,
 		SchemaName: raw.SchemaName, Query: raw.Query, SQLMode: raw.SQLMode,
 		Charset: raw.Charset, Collation: raw.Collate,
-		state: raw.State, local: raw.LocalMode, args: raw.RawArgs,
+		state: raw.State, realStartTs: event.Ts(raw.RealStart), local: raw.LocalMode, args: raw.RawArgs,
 	}
 	if b := raw.Binlog; b != nil {
 		job.schemaVersion = b.SchemaVersion

@@ -85,21 +85,33 @@ func (r *JobReader) ParseJob(kv *event.RawKV) (*Job, error) {
 			return nil, nil
 		}
 	}
-	if err := column.plan.Decode(column.values, kv.Key, kv.Value); err != nil {
-		return nil, fmt.Errorf("read DDL job at key %x, ts %d: %w", kv.Key, kv.CommitTs, err)
-	}
-	data := column.values[column.offset].Bytes()
-	if len(data) == 0 {
-		return nil, nil
-	}
-	job, err := DecodeJob(data)
+	job, err := column.decode(kv.Key, kv.Value)
 	if err != nil {
-		return nil, fmt.Errorf("read DDL job at key %x, ts %d: %w", kv.Key, kv.CommitTs, err)
+		return nil, fmt.Errorf("%w, at ts %d", err, kv.CommitTs)
+	}
+	if job == nil {
+		return nil, nil
 	}
 	if column == r.history && !job.onlyInHistory() || column == r.jobs && job.state != jobStateDone || !job.effective() {
 		return nil, nil
 	}
 	job.StartTs, job.FinishedTs = kv.StartTs, kv.CommitTs
+	return job, nil
+}
+
+// decode returns the job of a row, or nil if the row has none.
+func (c *jobColumn) decode(key, value []byte) (*Job, error) {
+	if err := c.plan.Decode(c.values, key, value); err != nil {
+		return nil, fmt.Errorf("read DDL job at key %x: %w", key, err)
+	}
+	data := c.values[c.offset].Bytes()
+	if len(data) == 0 {
+		return nil, nil
+	}
+	job, err := DecodeJob(data)
+	if err != nil {
+		return nil, fmt.Errorf("read DDL job at key %x: %w", key, err)
+	}
 	return job, nil
 }
 

@@ -39,10 +39,14 @@ const (
 // Load reads all schemas as of ts, which must be the Reader's. The Storage
 // then answers lookups at ts, and expects the DDL jobs above it.
 //
-// A table that a DDL is about to drop at ts is there until that DDL arrives.
+// A table that a DDL is changing at ts is what it was before, until that DDL
+// arrives; see Config.ReaderAt.
 func Load(ctx context.Context, r Reader, ts event.Ts, cfg Config) (*Storage, error) {
 	cfg = cfg.withDefaults()
 	snap, err := readSnapshot(ctx, r, &cfg)
+	if err == nil {
+		err = snap.rewind(ctx, r, &cfg)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load schemas at ts %d: %w", ts, err)
 	}

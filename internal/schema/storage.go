@@ -19,6 +19,9 @@ type Config struct {
 	// It may be called from several goroutines, and is not called for TiDB's
 	// own schemas, which are never wanted. Defaults to all.
 	Keep func(schema, table string) bool
+	// ReaderAt returns a Reader of another ts. With it, Load gives a table that a
+	// DDL is changing the schema that it had before; without, the one of now.
+	ReaderAt func(ts event.Ts) Reader
 	// Logger gets a line for every DDL that is ignored. Defaults to none.
 	Logger *slog.Logger
 }
