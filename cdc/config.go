@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"time"
 
@@ -43,8 +44,22 @@ type Config struct {
 	// WriteConcurrency is how many calls of the sink may overlap, each for another
 	// table. Defaults to 1: then a sink needs no lock.
 	WriteConcurrency int
+	// MemoryQuota bounds what the changefeed holds in memory: rows whose
+	// transactions have not ended, changes that wait for the sink, batches that are
+	// being written. What waits beyond it goes to SpillDir; a slow sink or a huge
+	// transaction fills the disk and not the memory. What the sink itself holds is
+	// not counted. Go's collector lets the process grow to about twice of what is
+	// held. Defaults to 1 GiB; 1 MiB at least, better 64 MiB.
+	MemoryQuota int64
+	// SpillDir is where changes beyond MemoryQuota go. Nothing is written there, and
+	// it need not exist, before they exceed it. Run makes a directory of its own in
+	// it, removes that when it returns, and first what killed ones have left. A disk
+	// that becomes full ends Run with an error; nothing is lost. Defaults to
+	// os.TempDir(), which may be small or in memory: better choose one.
+	SpillDir string
 	// BatchRows and BatchBytes bound one call of WriteRows; a transaction is
-	// split only if it exceeds them. They default to 1024 rows and 4 MiB.
+	// split only if it exceeds them. They default to 1024 rows, and to 4 MiB or as
+	// much less as keeps all batches together within a sixteenth of MemoryQuota.
 	BatchRows  int
 	BatchBytes int64
 	// CheckpointInterval is the least time between two saves of the checkpoint,
@@ -63,6 +78,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// minMemoryQuota is what moves anything at all.
+const minMemoryQuota = 1 << 20
+
 var idPattern = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
 
 // validate checks what can be checked without I/O.
@@ -78,6 +96,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: Config.TargetTs %d, Config.StartTs %d", ErrTargetTsBeforeStartTs, c.TargetTs, c.StartTs)
 	case c.WriteConcurrency < 0 || c.BatchRows < 0 || c.BatchBytes < 0:
 		return fmt.Errorf("Config.WriteConcurrency %d, BatchRows %d and BatchBytes %d must not be negative", c.WriteConcurrency, c.BatchRows, c.BatchBytes)
+	case c.MemoryQuota != 0 && c.MemoryQuota < minMemoryQuota:
+		return fmt.Errorf("Config.MemoryQuota %d: want %d bytes at least", c.MemoryQuota, minMemoryQuota)
 	case c.CheckpointInterval < 0 || c.DrainTimeout < 0:
 		return fmt.Errorf("Config.CheckpointInterval %v and DrainTimeout %v must not be negative", c.CheckpointInterval, c.DrainTimeout)
 	case c.GCTTL != 0 && c.GCTTL < 2*safePointInterval:
@@ -108,15 +128,17 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.WriteConcurrency, 1)
 	setDefault(&c.BatchRows, 1024)
-	setDefault(&c.BatchBytes, 4<<20)
+	setDefault(&c.MemoryQuota, 1<<30)
+	setDefault(&c.BatchBytes, min(4<<20, c.MemoryQuota/16/int64(c.WriteConcurrency)))
+	setDefault(&c.SpillDir, os.TempDir())
 	setDefault(&c.CheckpointInterval, 500*time.Millisecond)
 	setDefault(&c.DrainTimeout, 10*time.Second)
 	setDefault(&c.GCTTL, 24*time.Hour)
 	return c, nil
 }
 
-func setDefault[T int | int64 | time.Duration](field *T, value T) {
-	if *field == 0 {
+func setDefault[T int | int64 | string | time.Duration](field *T, value T) {
+	if *field == *new(T) {
 		*field = value
 	}
 }

@@ -36,6 +36,8 @@ func TestNewChangefeedValidates(t *testing.T) {
 		{"target at start", func(c *cdc.Config) { c.StartTs, c.TargetTs = 5, 5 }, cdc.ErrTargetTsBeforeStartTs, "5"},
 		{"negative concurrency", func(c *cdc.Config) { c.WriteConcurrency = -1 }, nil, "WriteConcurrency"},
 		{"negative batch", func(c *cdc.Config) { c.BatchRows = -1 }, nil, "BatchRows"},
+		{"small quota", func(c *cdc.Config) { c.MemoryQuota = 64 }, nil, "MemoryQuota 64"},
+		{"negative quota", func(c *cdc.Config) { c.MemoryQuota = -1 }, nil, "MemoryQuota"},
 		{"negative drain", func(c *cdc.Config) { c.DrainTimeout = -1 }, nil, "DrainTimeout"},
 		{"GC TTL too short", func(c *cdc.Config) { c.GCTTL = time.Second }, nil, "GCTTL"},
 	} {

@@ -35,9 +35,14 @@ type Status struct {
 	// Tables are the physical tables (tables and partitions) that are followed.
 	Tables int
 	// PendingRows and PendingBytes have been received and wait for the sink, or
-	// for their transactions to be resolved.
+	// for their transactions to be resolved, in memory or on disk.
 	PendingRows  int
 	PendingBytes int64
+	// MemoryBytes are what counts against Config.MemoryQuota now.
+	MemoryBytes int64
+	// SpilledBytes are the size of the files in Config.SpillDir: 0 as long as
+	// everything fits into the quota.
+	SpilledBytes int64
 	// Rows and DDLs are those that the sink has acknowledged in this Run.
 	Rows, DDLs int64
 	// PendingDDLs wait for the rows before them.
@@ -85,6 +90,7 @@ func (c *Changefeed) Status() Status {
 	ps := p.Status(slowest)
 	st.CheckpointTs, st.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
 	st.Tables, st.PendingRows, st.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
+	st.MemoryBytes, st.SpilledBytes = ps.MemoryBytes, ps.SpilledBytes
 	st.Rows, st.DDLs, st.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs
 	for _, s := range ps.Slowest {
 		st.Slowest = append(st.Slowest, TableStatus(s))

@@ -30,6 +30,8 @@ type Mounter interface {
 // begins after Close has returned.
 type Subscription interface {
 	Close()
+	// PendingBytes is the memory held by rows whose transactions have not ended.
+	PendingBytes() int64
 }
 
 // Config wires a Pipeline. Every field without a stated default is required.
@@ -43,9 +45,12 @@ type Config struct {
 	// Subscribe starts to deliver the changes of a span above startTs. It does
 	// not wait for them.
 	Subscribe func(span event.Span, startTs event.Ts, out puller.Receiver) Subscription
-	Mounter   Mounter
-	Filter    *filter.Filter
-	Sink      sink.Sink
+	// Sorters makes the sorters of the spans. What is read, mounted and written is
+	// reserved from its memory too. Whoever made it closes it, after Run.
+	Sorters *sorter.Pool
+	Mounter Mounter
+	Filter  *filter.Filter
+	Sink    sink.Sink
 	// SaveCheckpoint makes a checkpoint durable.
 	SaveCheckpoint func(ctx context.Context, ts event.Ts) error
 	// StartTs: the first change delivered has a greater commit ts.
@@ -103,6 +108,7 @@ type Pipeline struct {
 		reported  event.Ts
 		reporting bool
 		lastErr   error // of a write that is being retried
+		pulled    int64 // memory reserved for what subscriptions hold
 		stopped   bool
 	}
 }
@@ -166,7 +172,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 // start subscribes to the DDL jobs and to every table wanted at the start ts.
 func (p *Pipeline) start() {
 	for range schema.DDLSpans() {
-		p.ddlSources = append(p.ddlSources, &ddlSource{pipeline: p, sorter: sorter.New(p.cfg.StartTs)})
+		p.ddlSources = append(p.ddlSources, &ddlSource{pipeline: p, sorter: p.cfg.Sorters.New(p.cfg.StartTs)})
 	}
 	var created []*tableSpan
 	p.mu.Lock()
@@ -190,7 +196,7 @@ func (p *Pipeline) start() {
 }
 
 func (p *Pipeline) newSpanLocked(physicalID int64, table *event.TableInfo, startTs event.Ts) *tableSpan {
-	s := &tableSpan{pipeline: p, physicalID: physicalID, table: table, sorter: sorter.New(startTs), written: startTs}
+	s := &tableSpan{pipeline: p, physicalID: physicalID, table: table, sorter: p.cfg.Sorters.New(startTs), written: startTs}
 	p.mu.spans[physicalID] = s
 	return s
 }
@@ -221,7 +227,23 @@ func (p *Pipeline) close() {
 		if d.sub != nil {
 			d.sub.Close()
 		}
+		if err := d.sorter.Close(); err != nil {
+			p.log.Warn("close sorter of DDL jobs", "error", err)
+		}
 	}
+	p.reservePulled(0)
+}
+
+// reservePulled makes room in memory for what subscriptions hold.
+func (p *Pipeline) reservePulled(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reservePulledLocked(bytes)
+}
+
+func (p *Pipeline) reservePulledLocked(bytes int64) {
+	p.cfg.Sorters.Reserve(bytes - p.mu.pulled)
+	p.mu.pulled = bytes
 }
 
 func (p *Pipeline) allSpansLocked() []*tableSpan {

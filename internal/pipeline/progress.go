@@ -50,14 +50,21 @@ func (p *Pipeline) advance() (finished bool) {
 	if t := p.cfg.TargetTs; t != 0 {
 		checkpoint = min(checkpoint, t)
 	}
-	for _, s := range p.mu.spans {
+	var pulled int64
+	look := func(s *tableSpan) {
 		s.refreshLocked()
 		checkpoint = min(checkpoint, s.written)
+		if s.sub != nil {
+			pulled += s.sub.PendingBytes()
+		}
+	}
+	for _, s := range p.mu.spans {
+		look(s)
 	}
 	for s := range p.mu.ending {
-		s.refreshLocked()
-		checkpoint = min(checkpoint, s.written)
+		look(s)
 	}
+	p.reservePulledLocked(pulled)
 	p.readyDDLsLocked()
 	if len(p.mu.ddls) > 0 {
 		checkpoint = min(checkpoint, p.mu.ddls[0].event.CommitTs-1)

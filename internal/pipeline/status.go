@@ -14,10 +14,12 @@ type Status struct {
 	// ResolvedTs: everything at or below it has been received.
 	ResolvedTs event.Ts
 	// Spans are the physical tables that are followed; PendingRows and
-	// PendingBytes wait in their sorters.
+	// PendingBytes wait in their sorters, in memory or on disk.
 	Spans        int
 	PendingRows  int
 	PendingBytes int64
+	// MemoryBytes count against the memory quota; SpilledBytes are on disk.
+	MemoryBytes, SpilledBytes int64
 	// Rows and DDLs are those the sink has acknowledged.
 	Rows, DDLs int64
 	// PendingDDLs have been received and wait for rows below them.
@@ -46,6 +48,7 @@ func (p *Pipeline) Status(slowest int) Status {
 		Rows:  p.rows.Load(), DDLs: p.ddls.Load(),
 		PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr,
 	}
+	st.MemoryBytes, st.SpilledBytes = p.cfg.Sorters.Usage()
 	spans := make([]SpanStatus, 0, st.Spans)
 	for _, s := range p.allSpansLocked() {
 		s.refreshLocked()

@@ -47,15 +47,21 @@ func (p *Pipeline) work(ctx, writeCtx context.Context) error {
 func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	p := w.p
 	p.mu.Lock()
-	limit := s.limitLocked()
+	limit, table := s.limitLocked(), s.table
 	p.mu.Unlock()
 
 	var written event.Ts
 	var err error
 	w.kvs, written, err = s.sorter.Take(w.kvs[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
 	if err != nil {
-		return fmt.Errorf("sort changes of %s: %w", s.table.Name(), err)
+		return fmt.Errorf("sort changes of %s: %w", table.Name(), err)
 	}
+	var inFlight int64
+	for i := range w.kvs {
+		inFlight += mountedFactor * w.kvs[i].Size()
+	}
+	p.cfg.Sorters.Reserve(inFlight)
+	defer p.cfg.Sorters.Reserve(-inFlight)
 	w.kvs = slices.DeleteFunc(w.kvs, neverExisted)
 	if len(w.kvs) > 0 {
 		rows, err := p.cfg.Mounter.MountBatch(w.kvs, &w.batch)
@@ -80,6 +86,10 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	p.settle(s, written)
 	return nil
 }
+
+// mountedFactor is what a change takes in memory while it is written, in sizes of
+// the change: mounted, its columns take about as much again.
+const mountedFactor = 2
 
 // neverExisted tells a delete that changed nothing: a transaction that inserts a
 // row and deletes it commits one (pingcap/tidb#27564). It has no old value,

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,8 @@ import (
 	"github.com/tidbcdc/tidbcdc/internal/puller"
 	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
+	"github.com/tidbcdc/tidbcdc/internal/sorter"
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
 // world runs a pipeline in a synctest bubble between a source that the test
@@ -55,7 +58,12 @@ type source struct {
 	start  event.Ts
 	out    puller.Receiver
 	closed bool
+	// pending is what the source claims to hold.
+	pending atomic.Int64
 }
+
+// PendingBytes implements pipeline.Subscription.
+func (s *source) PendingBytes() int64 { return s.pending.Load() }
 
 func (s *source) Close() { s.w.locked(func() { s.closed = true }) }
 
@@ -77,7 +85,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.cfg = pipeline.Config{
-		Schema: storage, ParseJob: w.parseJob, Subscribe: w.subscribe, Mounter: mounter{storage}, Filter: f,
+		Schema: storage, ParseJob: w.parseJob, Subscribe: w.subscribe, Sorters: sorter.NewPool(0, spill.Config{}), Mounter: mounter{storage}, Filter: f,
 		Sink: w, SaveCheckpoint: w.save, StartTs: startTs, WriteConcurrency: 1, BatchRows: 100, BatchBytes: 1 << 20,
 		CheckpointInterval: 100 * time.Millisecond, RetryTimeout: time.Hour, DrainTimeout: 5 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
