@@ -169,7 +169,10 @@ func (c *Changefeed) startTs(ctx context.Context) (ts event.Ts, fresh bool, err 
 // newPipeline loads the schema as of start and wires the stages.
 func (c *Changefeed) newPipeline(ctx context.Context, sorters *sorter.Pool, start event.Ts, fresh bool) (*pipeline.Pipeline, error) {
 	up := c.cfg.Upstream
-	storage, err := schema.Load(ctx, up.metaReader(start), start, schema.Config{Logger: c.log})
+	storage, err := schema.Load(ctx, up.metaReader(start), start, schema.Config{
+		ReaderAt: func(ts event.Ts) schema.Reader { return up.metaReader(ts) },
+		Logger:   c.log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load schema: %w", err)
 	}
