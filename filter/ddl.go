@@ -25,67 +25,126 @@ func (e *IntoFilterError) Error() string {
 		e.DDL.Query, e.DDL.CommitTs, e.Outside, e.Inside)
 }
 
-// DDL reports whether to deliver a schema change. It must be of a kind that is
-// replicated, of a transaction that is not ignored, and on a database that
-// Schema or a table that Table includes. A table counts by its name before the
-// change, also if it is renamed to one that the rules exclude.
+// Verdict is what is to be done with a DDL.
+type Verdict uint8
+
+const (
+	// Discard: it concerns nothing that is delivered: its kind is not
+	// replicated, its transaction is ignored or the table rules exclude it.
+	// Whoever keeps only the schemas of delivered tables need not apply it.
+	Discard Verdict = iota
+	// Ignore: an event filter leaves it out. It is not delivered, but the rows
+	// that follow have the schema that it made.
+	Ignore
+	// Deliver it.
+	Deliver
+)
+
+// String returns "discard", "ignore" or "deliver".
+func (v Verdict) String() string {
+	switch v {
+	case Discard:
+		return "discard"
+	case Ignore:
+		return "ignore"
+	case Deliver:
+		return "deliver"
+	}
+	return "unknown verdict"
+}
+
+// DDL decides on a schema change. To be delivered, it must be of a kind that is
+// replicated, of a transaction that is not ignored, on a database that Schema or
+// a table that Table includes, and pass the event filters. A table counts by its
+// name before the change, also if it is renamed to one that the rules exclude.
 //
-// A DDL on several tables is delivered if any counts; Change tells which. A
+// A DDL on several tables is delivered if any is to be; Change tells which. A
 // statement that brings in excluded rows is an [*IntoFilterError].
-func (f *Filter) DDL(ddl *event.DDL) (bool, error) {
+//
+// Leaving out DDL of tables whose rows are delivered is up to whoever wrote the
+// event filter: a copy of the table will not have the columns that rows have.
+func (f *Filter) DDL(ddl *event.DDL) (Verdict, error) {
 	scope := ddlScope(ddl.Type)
 	if scope == notReplicated || f.ignores(ddl.StartTs) {
-		return false, nil
+		return Discard, nil
 	}
+	text := &ddlText{}
 	if scope == onSchema {
-		return f.Schema(ddl.Schema), nil
+		switch {
+		case !f.Schema(ddl.Schema):
+			return Discard, nil
+		case f.ignoresDDL(ddl.Schema, "", ddl, text):
+			return Ignore, nil
+		}
+		return Deliver, nil
 	}
 	changes := ddl.Changes
 	if len(changes) == 0 {
 		changes = []event.TableChange{{Before: ddl.PreTable, After: ddl.Table}}
 	}
+	verdict := Discard
 	var inside, outside *event.TableInfo
 	for _, c := range changes {
-		ok, err := f.Change(ddl, c)
+		v, err := f.change(ddl, c, text)
 		if err != nil {
-			return false, err
+			return Discard, err
 		}
-		table := c.Before
-		if table == nil {
-			table = c.After
-		}
-		if ok {
-			inside = table
-		} else {
+		if table := counting(c); v == Discard {
 			outside = table
+		} else {
+			inside = table
 		}
+		verdict = max(verdict, v)
 	}
 	if ddl.Type == event.DDLExchangePartition && inside != nil && outside != nil {
-		return false, &IntoFilterError{DDL: ddl, Outside: outside.Name(), Inside: inside.Name()}
+		return Discard, &IntoFilterError{DDL: ddl, Outside: outside.Name(), Inside: inside.Name()}
 	}
-	return inside != nil, nil
+	return verdict, nil
 }
 
 var errNoTable = errors.New("it names no table")
 
-// Change reports whether one table of a DDL on tables counts. Errors are as for
-// DDL.
-func (f *Filter) Change(ddl *event.DDL, c event.TableChange) (bool, error) {
-	table := c.Before
+// Change decides on one table of a DDL. For a DDL on a database, such as DROP
+// DATABASE, that is whether Table includes it. Errors are as for DDL.
+func (f *Filter) Change(ddl *event.DDL, c event.TableChange) (Verdict, error) {
+	return f.change(ddl, c, &ddlText{})
+}
+
+func (f *Filter) change(ddl *event.DDL, c event.TableChange, text *ddlText) (Verdict, error) {
+	table := counting(c)
 	if table == nil {
-		table = c.After
-	}
-	if table == nil {
-		return false, fmt.Errorf("filter DDL job %d (%s) %q at commit ts %s: %w", ddl.JobID, ddl.Type, ddl.Query, ddl.CommitTs, errNoTable)
+		return Discard, fmt.Errorf("filter DDL job %d (%s) %q at commit ts %s: %w", ddl.JobID, ddl.Type, ddl.Query, ddl.CommitTs, errNoTable)
 	}
 	if f.Table(table.Schema, table.Table) {
-		return true, nil
+		if ddlScope(ddl.Type) == onTables && f.ignoresDDL(table.Schema, table.Table, ddl, text) {
+			return Ignore, nil
+		}
+		return Deliver, nil
 	}
 	renamed := ddl.Type == event.DDLRenameTable || ddl.Type == event.DDLRenameTables
 	if renamed && c.Before != nil && c.After != nil && f.Table(c.After.Schema, c.After.Table) {
-		return false, &IntoFilterError{DDL: ddl, Outside: c.Before.Name(), Inside: c.After.Name()}
+		return Discard, &IntoFilterError{DDL: ddl, Outside: c.Before.Name(), Inside: c.After.Name()}
 	}
-	return false, nil
+	return Discard, nil
+}
+
+// counting returns the table by whose name a change counts, nil if it has none.
+func counting(c event.TableChange) *event.TableInfo {
+	if c.Before != nil {
+		return c.Before
+	}
+	return c.After
+}
+
+// ignoresDDL reports whether an event filter leaves out a DDL on a table, or on
+// a database if table is "".
+func (f *Filter) ignoresDDL(schema, table string, ddl *event.DDL, text *ddlText) bool {
+	for _, e := range f.events {
+		if e.ignoresDDL(schema, table, ddl, text) {
+			return true
+		}
+	}
+	return false
 }
 
 type scope uint8

@@ -64,14 +64,18 @@ func TestDDLOnTables(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			want := filter.Discard
+			if tt.want {
+				want = filter.Deliver
+			}
 			got, err := newFilter(t, cfg).DDL(tt.ddl)
-			if err != nil || got != tt.want {
-				t.Errorf("got %t, %v, want %t", got, err, tt.want)
+			if err != nil || got != want {
+				t.Errorf("got %s, %v, want %s", got, err, want)
 			}
 			cfg := cfg
 			cfg.IgnoreTxnStartTs = []event.Ts{tt.ddl.StartTs}
-			if got, err := newFilter(t, cfg).DDL(tt.ddl); got || err != nil {
-				t.Errorf("in an ignored transaction: got %t, %v", got, err)
+			if got, err := newFilter(t, cfg).DDL(tt.ddl); got != filter.Discard || err != nil {
+				t.Errorf("in an ignored transaction: got %s, %v", got, err)
 			}
 		})
 	}
@@ -94,8 +98,8 @@ func TestDDLIntoFilter(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := f.DDL(tt.ddl)
 			var into *filter.IntoFilterError
-			if got || !errors.As(err, &into) {
-				t.Fatalf("got %t, %v", got, err)
+			if got != filter.Discard || !errors.As(err, &into) {
+				t.Fatalf("got %s, %v", got, err)
 			}
 			if into.DDL != tt.ddl || into.Outside != tt.outside || into.Inside != tt.inside {
 				t.Errorf("got %+v", into)
@@ -108,8 +112,8 @@ func TestDDLIntoFilter(t *testing.T) {
 		})
 	}
 	// The same statement does no harm if the rows never count.
-	if ok, err := newFilter(t, filter.Config{Rules: []string{"in.*"}, IgnoreTxnStartTs: []event.Ts{10}}).DDL(tests[0].ddl); ok || err != nil {
-		t.Errorf("in an ignored transaction: got %t, %v", ok, err)
+	if got, err := newFilter(t, filter.Config{Rules: []string{"in.*"}, IgnoreTxnStartTs: []event.Ts{10}}).DDL(tests[0].ddl); got != filter.Discard || err != nil {
+		t.Errorf("in an ignored transaction: got %s, %v", got, err)
 	}
 }
 
@@ -119,8 +123,8 @@ func TestDDLWithoutTable(t *testing.T) {
 		{Type: event.DDLAddColumn, JobID: 77, CommitTs: 20},
 		{Type: event.DDLAddColumn, JobID: 77, CommitTs: 20, Changes: []event.TableChange{{}}},
 	} {
-		if ok, err := f.DDL(ddl); ok || err == nil || !strings.Contains(err.Error(), "job 77 (add column)") || !strings.Contains(err.Error(), "commit ts 20") {
-			t.Errorf("got %t, %v", ok, err)
+		if got, err := f.DDL(ddl); got != filter.Discard || err == nil || !strings.Contains(err.Error(), "job 77 (add column)") || !strings.Contains(err.Error(), "commit ts 20") {
+			t.Errorf("got %s, %v", got, err)
 		}
 	}
 }
@@ -131,12 +135,12 @@ func TestDDLOnSchema(t *testing.T) {
 		for schema, want := range map[string]bool{"in": true, "some": true, "out": false, "mysql": false} {
 			// What is dropped with a database does not decide.
 			ddl := &event.DDL{Type: kind, Schema: schema, Changes: []event.TableChange{{Before: table("out.t")}}}
-			if got, err := f.DDL(ddl); got != want || err != nil {
-				t.Errorf("%s %s: got %t, %v", kind, schema, got, err)
+			if got, err := f.DDL(ddl); (got == filter.Deliver) != want || err != nil {
+				t.Errorf("%s %s: got %s, %v", kind, schema, got, err)
 			}
 			ddl.StartTs = 3
-			if got, err := f.DDL(ddl); got || err != nil {
-				t.Errorf("%s %s in an ignored transaction: got %t, %v", kind, schema, got, err)
+			if got, err := f.DDL(ddl); got != filter.Discard || err != nil {
+				t.Errorf("%s %s in an ignored transaction: got %s, %v", kind, schema, got, err)
 			}
 		}
 	}
@@ -156,8 +160,8 @@ func TestReplicatedKinds(t *testing.T) {
 	for n := range event.DDLType(255) {
 		ddl := ddlOn(n, "a.t")
 		ddl.Schema = "a"
-		if got, err := f.DDL(ddl); got != want[n] || err != nil {
-			t.Errorf("type %d (%s): got %t, %v", n, n, got, err)
+		if got, err := f.DDL(ddl); (got == filter.Deliver) != want[n] || err != nil {
+			t.Errorf("type %d (%s): got %s, %v", n, n, got, err)
 		}
 	}
 }
@@ -165,9 +169,9 @@ func TestReplicatedKinds(t *testing.T) {
 func TestChange(t *testing.T) {
 	f := newFilter(t, filter.Config{Rules: []string{"in.*"}})
 	ddl := ddlOn(event.DDLRenameTables, "in.a>in.b", "out.a>out.b", "in.c>out.c")
-	for i, want := range []bool{true, false, true} {
+	for i, want := range []filter.Verdict{filter.Deliver, filter.Discard, filter.Deliver} {
 		if got, err := f.Change(ddl, ddl.Changes[i]); got != want || err != nil {
-			t.Errorf("change %d: got %t, %v", i, got, err)
+			t.Errorf("change %d: got %s, %v", i, got, err)
 		}
 	}
 }

@@ -2,64 +2,54 @@ package filter
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
-	"unsafe"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
 // Config says what to deliver. The zero value delivers every table outside the
-// system schemas.
+// system schemas. The tags are the names in TiCDC's files.
 type Config struct {
 	// Rules are table rules, see the package comment. An empty list is "*.*".
-	Rules []string
+	Rules []string `json:"rules,omitempty" toml:"rules,omitempty"`
 	// CaseSensitive makes rules distinguish upper from lower case, in names,
-	// classes and regular expressions.
-	CaseSensitive bool
+	// classes and regular expressions. Event filters' matchers are rules too.
+	CaseSensitive bool `json:"case-sensitive,omitempty" toml:"case-sensitive,omitempty"`
 	// IgnoreTxnStartTs drops the rows and DDL of the transactions with these
 	// start ts.
-	IgnoreTxnStartTs []event.Ts
+	IgnoreTxnStartTs []event.Ts `json:"ignore-txn-start-ts,omitempty" toml:"ignore-txn-start-ts,omitempty"`
+	// EventFilters leave out events of tables that the rules include.
+	EventFilters []EventFilter `json:"event-filters,omitempty" toml:"event-filters,omitempty"`
+	// TimeZone is where value expressions see a TIMESTAMP: the time_zone that a
+	// session would have. Nil is UTC.
+	TimeZone *time.Location `json:"-" toml:"-"`
 }
 
-// Filter is a compiled Config. It is immutable: all methods may be called from
-// any goroutine.
+// Filter is a compiled Config. All methods may be called from any goroutine.
 type Filter struct {
-	caseSensitive bool
-	ignored       map[event.Ts]struct{}
-
-	// rules holds all rules in order; the rest is an index over it, so that a
-	// long list of plain names costs one lookup.
-	rules   []rule
-	schemas map[string]*schemaRules // rules that name a schema literally
-	general []int                   // the others, last first
+	tables    tableRules
+	ignored   map[event.Ts]struct{}
+	events    []*eventFilter
+	decisions decisions
 }
 
-// schemaRules are the rules that name one schema literally, as positions in
-// Filter.rules.
-type schemaRules struct {
-	tables   map[string]int // rules that also name a table: the last per table
-	patterns []int          // the others, last first
-}
-
-// New compiles a Config. The error is a [*RuleError].
+// New compiles a Config. The error is a [*RuleError] or an [*EventFilterError].
 func New(cfg Config) (*Filter, error) {
 	texts := cfg.Rules
 	if len(texts) == 0 {
 		texts = []string{"*.*"}
 	}
-	f := &Filter{caseSensitive: cfg.CaseSensitive, schemas: map[string]*schemaRules{}}
-	for i, text := range texts {
-		r, ok, err := parseRule(i+1, text, cfg.CaseSensitive)
+	f := &Filter{}
+	var err error
+	if f.tables, err = newTableRules(texts, cfg.CaseSensitive); err != nil {
+		return nil, err
+	}
+	for i := range cfg.EventFilters {
+		e, err := newEventFilter(i+1, &cfg.EventFilters[i], &cfg)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			f.rules = append(f.rules, r)
-		}
-	}
-	for i := len(f.rules) - 1; i >= 0; i-- {
-		f.index(i)
+		f.events = append(f.events, e)
 	}
 	for _, ts := range cfg.IgnoreTxnStartTs {
 		if f.ignored == nil {
@@ -70,97 +60,49 @@ func New(cfg Config) (*Filter, error) {
 	return f, nil
 }
 
-// index enters rule i. It is called from the last rule to the first.
-func (f *Filter) index(i int) {
-	r := &f.rules[i]
-	if r.schema.kind != literal {
-		f.general = append(f.general, i)
-		return
-	}
-	s := f.schemas[r.schema.text]
-	if s == nil {
-		s = &schemaRules{tables: map[string]int{}}
-		f.schemas[r.schema.text] = s
-	}
-	if r.table.kind != literal {
-		s.patterns = append(s.patterns, i)
-	} else if _, later := s.tables[r.table.text]; !later {
-		s.tables[r.table.text] = i
-	}
-}
-
 // Table reports whether the rules include a table. It allocates nothing.
 func (f *Filter) Table(schema, table string) bool {
-	if isSystemSchema(schema) {
-		return false
-	}
-	schemaKey, tableKey := schema, table
-	if !f.caseSensitive {
-		// A name has at most 64 characters, so that few outgrow these.
-		var schemaBuf, tableBuf [64]byte
-		schemaKey, tableKey = fold(schemaBuf[:0], schema), fold(tableBuf[:0], table)
-	}
-	last := -1
-	if s := f.schemaRules(schemaKey); s != nil {
-		if i, ok := s.tables[tableKey]; ok {
-			last = i
-		}
-		for _, i := range s.patterns {
-			if i < last {
-				break
-			}
-			if f.rules[i].table.match(tableKey, table) {
-				last = i
-				break
-			}
-		}
-	}
-	for _, i := range f.general {
-		if i < last {
-			break
-		}
-		r := &f.rules[i]
-		if r.schema.match(schemaKey, schema) && r.table.match(tableKey, table) {
-			last = i
-			break
-		}
-	}
-	return last >= 0 && f.rules[last].include
-}
-
-func (f *Filter) schemaRules(key string) *schemaRules {
-	if len(f.schemas) == 0 {
-		return nil
-	}
-	return f.schemas[key]
+	return !isSystemSchema(schema) && f.tables.matchTable(schema, table)
 }
 
 // Schema reports whether DDL on a database is delivered: whether the rules may
 // include a table in it. From the last rule on, the first whose schema pattern
 // matches decides, but a negative rule only if it excludes every table.
 func (f *Filter) Schema(schema string) bool {
-	if isSystemSchema(schema) {
-		return false
-	}
-	key := schema
-	if !f.caseSensitive {
-		var buf [64]byte
-		key = fold(buf[:0], schema)
-	}
-	for i := len(f.rules) - 1; i >= 0; i-- {
-		r := &f.rules[i]
-		if (r.include || r.table.kind == everything) && r.schema.match(key, schema) {
-			return r.include
-		}
-	}
-	return false
+	return !isSystemSchema(schema) && f.tables.matchSchema(schema)
 }
 
-// Row reports whether to deliver a row of a table that Table includes. It drops
-// the rows of ignored transactions. No rule that there is can fail on a row; the
-// error is for those that look at values.
+// Check reports whether every value expression fits a version of a table:
+// whether the table has the columns that they name, with types that they can
+// handle. The error is an [*EventFilterError] with an [*ExpressionError]; Row
+// returns the same for the rows of the table.
+func (f *Filter) Check(table *event.TableInfo) error { return f.decision(table).err }
+
+// Row reports whether to deliver a row. It drops the rows of ignored
+// transactions, of tables that Table excludes, and those that an event filter
+// leaves out. It allocates nothing, except for the first row of a table version.
+//
+// The error says that an expression does not fit the row's table (see Check),
+// or has no value for the row, such as a sum beyond the range of BIGINT.
 func (f *Filter) Row(row *event.RowChanged) (bool, error) {
-	return !f.ignores(row.StartTs), nil
+	if f.ignores(row.StartTs) {
+		return false, nil
+	}
+	if row.Table == nil {
+		return true, nil
+	}
+	d := f.decision(row.Table)
+	if d.drop[row.Kind()] {
+		return false, nil
+	}
+	if !d.look && d.err == nil {
+		return true, nil
+	}
+	if d.err != nil {
+		return false, d.err
+	}
+	ignored, err := d.ignores(row)
+	return !ignored && err == nil, err
 }
 
 func (f *Filter) ignores(startTs event.Ts) bool {
@@ -202,32 +144,4 @@ func isSystemSchema(schema string) bool {
 		return false
 	}
 	return strings.EqualFold(schema, name)
-}
-
-// fold returns s in lower case, as strings.ToLower does. It uses buf if s has to
-// change; the result is valid as long as buf.
-func fold(buf []byte, s string) string {
-	i := 0
-	for i < len(s) && s[i] < utf8.RuneSelf && (s[i] < 'A' || s[i] > 'Z') {
-		i++
-	}
-	if i == len(s) {
-		return s
-	}
-	buf = append(buf, s[:i]...)
-	for i < len(s) {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			buf = append(buf, c)
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		buf = utf8.AppendRune(buf, unicode.ToLower(r))
-		i += size
-	}
-	return unsafe.String(unsafe.SliceData(buf), len(buf))
 }

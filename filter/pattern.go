@@ -14,7 +14,7 @@ const (
 	everything patternKind = iota // *
 	literal
 	wildcard
-	expression
+	regular // /…/
 )
 
 // pattern matches the name of a schema or a table.

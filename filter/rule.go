@@ -146,7 +146,7 @@ func (p *ruleParser) expression() (pattern, error) {
 		return pattern{}, p.errorAt(start, "%v", err)
 	}
 	p.at = stop + 1
-	return pattern{kind: expression, expression: compiled}, nil
+	return pattern{kind: regular, expression: compiled}, nil
 }
 
 // quoted reads a name in double quotes or backquotes.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
@@ -112,14 +113,25 @@ func (p *Pipeline) takeJobs(ctx context.Context, resolved event.Ts) ([]*schema.J
 // addDDL creates the spans that a DDL brings, notes the ones that it ends, and
 // makes it a barrier for all of them.
 func (p *Pipeline) addDDL(ddl *event.DDL) error {
-	deliver, err := p.cfg.Filter.DDL(ddl)
+	verdict, err := p.cfg.Filter.DDL(ddl)
 	if err != nil {
 		return err
 	}
-	if err := p.cutDDL(ddl); err != nil {
-		return err
+	deliver := verdict == filter.Deliver
+	if verdict == filter.Ignore {
+		p.log.Info("DDL is not delivered: an event filter ignores it", "commit_ts", ddl.CommitTs, "query", ddl.Query)
 	}
+	// Also a DDL that is left out changes which spans there are and what their
+	// rows look like.
 	before, after := p.spansOf(ddl)
+	if err := p.checkTables(after); err != nil {
+		return fmt.Errorf("follow DDL %q of commit ts %d: %w", ddl.Query, ddl.CommitTs, err)
+	}
+	if deliver {
+		if err := p.cutDDL(ddl); err != nil {
+			return err
+		}
+	}
 
 	p.mu.Lock()
 	d := &pendingDDL{event: ddl, deliver: deliver}
@@ -158,18 +170,29 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 	return nil
 }
 
-// cutDDL leaves in a DDL only the tables that the filter wants.
+// checkTables makes sure that the filter's expressions fit tables, before a row
+// of them comes.
+func (p *Pipeline) checkTables(tables map[int64]*event.TableInfo) error {
+	for _, t := range tables {
+		if err := p.cfg.Filter.Check(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutDDL leaves in a DDL only the tables whose change is to be delivered.
 func (p *Pipeline) cutDDL(ddl *event.DDL) error {
 	if len(ddl.Changes) < 2 {
 		return nil
 	}
 	var kept []event.TableChange
 	for _, c := range ddl.Changes {
-		ok, err := p.cfg.Filter.Change(ddl, c)
+		verdict, err := p.cfg.Filter.Change(ddl, c)
 		if err != nil {
 			return err
 		}
-		if ok {
+		if verdict == filter.Deliver {
 			kept = append(kept, c)
 		}
 	}

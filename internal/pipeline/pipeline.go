@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,8 +149,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	stopWorkers := context.AfterFunc(gctx, p.stop)
 	defer stopWorkers()
 
-	p.start()
 	defer p.close()
+	if err := p.start(); err != nil {
+		return err
+	}
 	group.Go(func() error { return p.coordinate(gctx) })
 	group.Go(func() error { return p.save(gctx) })
 	for range p.cfg.WriteConcurrency {
@@ -169,22 +172,28 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return errors.Join(err, saveErr)
 }
 
-// start subscribes to the DDL jobs and to every table wanted at the start ts.
-func (p *Pipeline) start() {
+// start subscribes to the DDL jobs and to every table wanted at the start ts. It
+// fails if the filter's expressions do not fit a table.
+func (p *Pipeline) start() error {
 	for range schema.DDLSpans() {
 		p.ddlSources = append(p.ddlSources, &ddlSource{pipeline: p, sorter: p.cfg.Sorters.New(p.cfg.StartTs)})
 	}
 	var created []*tableSpan
+	var errs []error
 	p.mu.Lock()
 	for table := range p.cfg.Schema.Tables(p.cfg.StartTs) {
 		if !p.wanted(table) {
 			continue
 		}
+		errs = append(errs, p.cfg.Filter.Check(table))
 		for _, id := range table.PhysicalIDs() {
 			created = append(created, p.newSpanLocked(id, table, p.cfg.StartTs))
 		}
 	}
 	p.mu.Unlock()
+	if err := firstErrors(errs); err != nil {
+		return err
+	}
 	p.subscribe(created, p.cfg.StartTs)
 	for i, span := range schema.DDLSpans() {
 		sub := p.cfg.Subscribe(span, p.cfg.StartTs, p.ddlSources[i])
@@ -193,6 +202,17 @@ func (p *Pipeline) start() {
 		p.mu.Unlock()
 	}
 	p.log.Info("pipeline started", "start_ts", p.cfg.StartTs, "spans", len(created))
+	return nil
+}
+
+// firstErrors joins the first few of errors: thousands of tables may have one each.
+func firstErrors(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	const most = 5
+	if rest := len(errs) - most; rest > 0 {
+		errs = append(errs[:most], fmt.Errorf("and %d more", rest))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *Pipeline) newSpanLocked(physicalID int64, table *event.TableInfo, startTs event.Ts) *tableSpan {
