@@ -21,6 +21,8 @@ type Config struct {
 	// ResolvedTsInterval is how often stores send resolved ts. Defaults to 10 ms;
 	// negative means only when [Cluster.Tick] is called.
 	ResolvedTsInterval time.Duration
+	// ClockOffset is how far PD's clock is ahead of this machine's.
+	ClockOffset time.Duration
 	// QueueBytes bounds what waits in one stream to be sent. Live rows that do not
 	// fit end their subscription with the error "congested". Defaults to 64 MiB.
 	QueueBytes int
@@ -83,10 +85,13 @@ type Cluster struct {
 	stores  []*store
 	regions []*region // in key order, without gaps
 	stale   []*region // what PD answers instead of regions, if not nil
-	gc      map[string]event.Ts
-	faults  faults
-	errs    []error
-	random  *rand.Rand // nil: nothing is reordered
+	// regionByID has the same regions, subs their subscriptions that have not ended.
+	regionByID map[uint64]*region
+	subs       map[uint64][]*Subscription
+	gc         map[string]event.Ts
+	faults     faults
+	errs       []error
+	random     *rand.Rand // nil: nothing is reordered
 }
 
 // Start brings a cluster up. Close it after the clients that use it.
@@ -95,8 +100,9 @@ func Start(cfg Config) (*Cluster, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Cluster{
 		cfg: cfg, cancel: cancel, changed: make(chan struct{}), kv: newMVCC(),
-		gc: map[string]event.Ts{},
+		gc: map[string]event.Ts{}, regionByID: map[uint64]*region{}, subs: map[uint64][]*Subscription{},
 	}
+	c.oracle.offset = cfg.ClockOffset
 	c.faults.init()
 	if cfg.Seed != 0 {
 		c.random = rand.New(rand.NewPCG(cfg.Seed, 0))
@@ -127,7 +133,7 @@ func (c *Cluster) serve() error {
 			return err
 		}
 	}
-	c.regions = []*region{c.newRegion(event.Span{}, peers)}
+	c.replaceLocked(nil, c.newRegion(event.Span{}, peers))
 	return nil
 }
 

@@ -167,7 +167,7 @@ func (st *feedStream) nextLocked() *cdcpb.ChangeDataEvent {
 	if len(st.queue) > 0 && !scanFirst {
 		return st.popLocked()
 	}
-	for _, s := range slices.Clone(st.scans) {
+	for _, s := range st.scans { // which scanLocked changes, but then the loop ends
 		if msg := s.scanLocked(); msg != nil {
 			st.cluster.touchLocked()
 			return msg

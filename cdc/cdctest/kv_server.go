@@ -261,7 +261,7 @@ func (s *kvServer) KvResolveLock(_ context.Context, req *kvrpcpb.ResolveLockRequ
 	}
 	var rows []*cdcpb.Event_Row
 	for startTs, commitTs := range outcomes {
-		for k, e := range c.kv.locked[startTs] {
+		for k, e := range c.kv.lockedBy(startTs) {
 			if !r.span.Contains(e.key) || len(keys) > 0 && !keys[k] {
 				continue
 			}

@@ -3,7 +3,16 @@ package cdctest_test
 import (
 	"testing"
 
+	plog "github.com/pingcap/log"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The TiKV client's own logger writes to stdout.
+	plog.ReplaceGlobals(zap.NewNop(), &plog.ZapProperties{})
+	goleak.VerifyTestMain(m,
+		// When a store has gone away, the TiKV client waits some seconds for the
+		// connection before it looks whether it has been closed meanwhile.
+		goleak.IgnoreAnyFunction("github.com/tikv/client-go/v2/internal/client.(*batchCommandsClient).waitConnReady"))
+}

@@ -62,11 +62,40 @@ type mvcc struct {
 	entries map[string]*entry
 	keys    []string // of entries, sorted if sorted is set
 	sorted  bool
-	locked  map[event.Ts]map[string]*entry // by start ts
+	locked  map[event.Ts]*lockSet // by start ts
+}
+
+// lockSet is the keys that a transaction has locked.
+type lockSet struct {
+	entries   map[string]*entry
+	low, high []byte // of all keys that ever were in the set
+}
+
+func (l *lockSet) add(e *entry) {
+	if l.low == nil || bytes.Compare(e.key, l.low) < 0 {
+		l.low = e.key
+	}
+	if bytes.Compare(e.key, l.high) > 0 {
+		l.high = e.key
+	}
+	l.entries[string(e.key)] = e
+}
+
+// blocks reports whether a lock in the span holds a resolved ts back.
+func (l *lockSet) blocks(span event.Span) bool {
+	if bytes.Compare(l.high, span.Start) < 0 || len(span.End) > 0 && bytes.Compare(l.low, span.End) >= 0 {
+		return false
+	}
+	for _, e := range l.entries {
+		if (e.lock.op == opPut || e.lock.op == opDelete) && span.Contains(e.key) {
+			return true
+		}
+	}
+	return false
 }
 
 func newMVCC() *mvcc {
-	return &mvcc{entries: map[string]*entry{}, locked: map[event.Ts]map[string]*entry{}}
+	return &mvcc{entries: map[string]*entry{}, locked: map[event.Ts]*lockSet{}}
 }
 
 func (m *mvcc) entry(key []byte) *entry {
@@ -134,21 +163,29 @@ func (e *entry) add(v version) {
 func (m *mvcc) setLock(e *entry, l *lock) {
 	m.unlock(e)
 	e.lock = l
-	keys := m.locked[l.startTs]
-	if keys == nil {
-		keys = map[string]*entry{}
-		m.locked[l.startTs] = keys
+	set := m.locked[l.startTs]
+	if set == nil {
+		set = &lockSet{entries: map[string]*entry{}}
+		m.locked[l.startTs] = set
 	}
-	keys[string(e.key)] = e
+	set.add(e)
+}
+
+// lockedBy returns the keys of a transaction.
+func (m *mvcc) lockedBy(startTs event.Ts) map[string]*entry {
+	if set := m.locked[startTs]; set != nil {
+		return set.entries
+	}
+	return nil
 }
 
 func (m *mvcc) unlock(e *entry) {
 	if e.lock == nil {
 		return
 	}
-	keys := m.locked[e.lock.startTs]
-	delete(keys, string(e.key))
-	if len(keys) == 0 {
+	set := m.locked[e.lock.startTs]
+	delete(set.entries, string(e.key))
+	if len(set.entries) == 0 {
 		delete(m.locked, e.lock.startTs)
 	}
 	e.lock = nil
@@ -158,15 +195,9 @@ func (m *mvcc) unlock(e *entry) {
 // resolved ts back, or 0.
 func (m *mvcc) minLock(span event.Span) event.Ts {
 	var least event.Ts
-	for ts, keys := range m.locked {
-		if least != 0 && ts >= least {
-			continue
-		}
-		for _, e := range keys {
-			if (e.lock.op == opPut || e.lock.op == opDelete) && span.Contains(e.key) {
-				least = ts
-				break
-			}
+	for ts, set := range m.locked {
+		if (least == 0 || ts < least) && set.blocks(span) {
+			least = ts
 		}
 	}
 	return least

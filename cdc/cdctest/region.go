@@ -66,14 +66,8 @@ func (c *Cluster) newRegion(span event.Span, stores []uint64) *region {
 	return r
 }
 
-func (c *Cluster) regionLocked(id uint64) *region {
-	for _, r := range c.regions {
-		if r.id == id {
-			return r
-		}
-	}
-	return nil
-}
+// regionLocked returns a region by id, nil if there is none.
+func (c *Cluster) regionLocked(id uint64) *region { return c.regionByID[id] }
 
 func (c *Cluster) mustRegionLocked(id uint64) *region {
 	r := c.regionLocked(id)
@@ -83,7 +77,7 @@ func (c *Cluster) mustRegionLocked(id uint64) *region {
 	return r
 }
 
-// regionAtLocked finds the region of a raw key.
+// regionAt finds the region of a raw key among those in key order.
 func regionAt(regions []*region, key []byte) *region {
 	// The first region that ends above the key.
 	i, _ := slices.BinarySearchFunc(regions, key, func(r *region, key []byte) int {
@@ -100,6 +94,12 @@ func regionAt(regions []*region, key []byte) *region {
 
 // replaceLocked puts new states in the place of regions.
 func (c *Cluster) replaceLocked(old []*region, states ...*region) {
+	for _, r := range old {
+		delete(c.regionByID, r.id)
+	}
+	for _, r := range states {
+		c.regionByID[r.id] = r
+	}
 	c.regions = slices.DeleteFunc(slices.Clone(c.regions), func(r *region) bool { return slices.Contains(old, r) })
 	c.regions = append(c.regions, states...)
 	slices.SortFunc(c.regions, func(a, b *region) int { return bytes.Compare(a.span.Start, b.span.Start) })
@@ -123,31 +123,65 @@ func (c *Cluster) RegionAt(key []byte) Region {
 	return regionAt(c.regions, key).describe()
 }
 
-// Split divides the region of a raw key at that key. The left part keeps the
-// stores and leader and gets a new id; the right part keeps the id, as in TiKV.
+// Split divides the region of a raw key at that key. The right part keeps the
+// id; the left one is new and has its peers on the same stores, as in TiKV.
 func (c *Cluster) Split(key []byte) (left, right Region) {
 	c.update(func() {
-		old := regionAt(c.regions, key)
-		if len(key) == 0 || bytes.Equal(old.span.Start, key) {
-			mistake("region %d begins at %x already", old.id, key)
-		}
-		var stores []uint64
-		for _, p := range old.peers {
-			stores = append(stores, p.StoreId)
-		}
-		l := c.newRegion(event.Span{Start: old.span.Start, End: bytes.Clone(key)}, stores)
-		if old.leader != nil {
-			l.leader = l.peerOn(old.leader.StoreId)
-		}
-		r := *old
-		r.span.Start = bytes.Clone(key)
-		r.epoch.Version++
-		l.epoch = r.epoch
-		c.replaceLocked([]*region{old}, l, &r)
-		c.endRegionLocked(old.id, &cdcpb.Error{EpochNotMatch: &errorpb.EpochNotMatch{CurrentRegions: []*metapb.Region{l.meta(), r.meta()}}})
-		left, right = l.describe(), r.describe()
+		parts := c.splitLocked(regionAt(c.regions, key), [][]byte{bytes.Clone(key)})
+		left, right = parts[0].describe(), parts[1].describe()
 	})
 	return left, right
+}
+
+// SplitMany divides regions at all the keys at once.
+func (c *Cluster) SplitMany(keys ...[]byte) {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, bytes.Compare)
+	c.update(func() {
+		for len(keys) > 0 {
+			old := regionAt(c.regions, keys[0])
+			n := 1
+			for n < len(keys) && old.span.Contains(keys[n]) {
+				n++
+			}
+			c.splitLocked(old, keys[:n])
+			keys = keys[n:]
+		}
+	})
+}
+
+// splitLocked cuts a region at keys in order. The last part keeps the id.
+func (c *Cluster) splitLocked(old *region, keys [][]byte) []*region {
+	var stores []uint64
+	for _, p := range old.peers {
+		stores = append(stores, p.StoreId)
+	}
+	epoch := old.epoch
+	epoch.Version += uint64(len(keys))
+	var parts []*region
+	start := old.span.Start
+	for _, key := range keys {
+		if bytes.Compare(key, start) <= 0 {
+			mistake("a region begins at %x already", key)
+		}
+		r := c.newRegion(event.Span{Start: start, End: key}, stores)
+		r.epoch, r.leader = epoch, nil
+		if old.leader != nil {
+			r.leader = r.peerOn(old.leader.StoreId)
+		}
+		parts = append(parts, r)
+		start = key
+	}
+	last := *old
+	last.span.Start, last.epoch = start, epoch
+	parts = append(parts, &last)
+	c.replaceLocked([]*region{old}, parts...)
+	mismatch := &errorpb.EpochNotMatch{}
+	for _, r := range parts {
+		mismatch.CurrentRegions = append(mismatch.CurrentRegions, r.meta())
+	}
+	c.endRegionLocked(old.id, &cdcpb.Error{EpochNotMatch: mismatch})
+	return parts
 }
 
 // PrepareMerge is the first half of a merge: the source's subscriptions end, and

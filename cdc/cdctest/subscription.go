@@ -50,6 +50,7 @@ func (s *Subscription) key() subKey { return subKey{s.RequestID, s.RegionID} }
 func (s *Subscription) startLocked() {
 	c, st := s.cluster, s.stream
 	st.subs[s.key()] = s
+	c.subs[s.RegionID] = append(c.subs[s.RegionID], s)
 	for _, row := range c.kv.delta(s.observed, s.CheckpointTs) {
 		if s.wants(row) {
 			s.scan = append(s.scan, row)
@@ -98,7 +99,13 @@ func (s *Subscription) scanLocked() *cdcpb.ChangeDataEvent {
 }
 
 func (s *Subscription) leaveScansLocked() {
-	s.stream.scans = slices.DeleteFunc(s.stream.scans, func(o *Subscription) bool { return o == s })
+	scans := s.stream.scans
+	switch i := slices.Index(scans, s); {
+	case i == 0: // the usual case
+		s.stream.scans = scans[1:]
+	case i > 0:
+		s.stream.scans = slices.Delete(slices.Clone(scans), i, i+1)
+	}
 }
 
 func (s *Subscription) removeLocked() {
@@ -106,6 +113,11 @@ func (s *Subscription) removeLocked() {
 	s.scan = nil
 	s.leaveScansLocked()
 	delete(s.stream.subs, s.key())
+	// A copy, because removal may happen while one goes through the old slice.
+	rest := slices.DeleteFunc(slices.Clone(s.cluster.subs[s.RegionID]), func(o *Subscription) bool { return o == s })
+	if s.cluster.subs[s.RegionID] = rest; len(rest) == 0 {
+		delete(s.cluster.subs, s.RegionID)
+	}
 }
 
 // failLocked ends the subscription; nothing of it follows the error.
@@ -143,9 +155,11 @@ func (c *Cluster) routeLocked(rows ...*cdcpb.Event_Row) {
 			c.random.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 		}
 	}
-	for _, s := range c.subscriptionsLocked() {
-		if rows := byRegion[s.RegionID]; len(rows) > 0 && s.state != subEnded {
-			s.observeLocked(rows)
+	for id, rows := range byRegion {
+		for _, s := range c.subs[id] {
+			if s.state != subEnded {
+				s.observeLocked(rows)
+			}
 		}
 	}
 }
@@ -183,10 +197,8 @@ func (s *Subscription) observeLocked(rows []*cdcpb.Event_Row) {
 
 // endRegionLocked ends all subscriptions of a region.
 func (c *Cluster) endRegionLocked(id uint64, err *cdcpb.Error) {
-	for _, s := range c.subscriptionsLocked() {
-		if s.RegionID == id {
-			s.failLocked(err)
-		}
+	for _, s := range c.subs[id] {
+		s.failLocked(err)
 	}
 }
 

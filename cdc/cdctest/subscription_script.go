@@ -95,10 +95,8 @@ func (s *Subscription) SendResolved(ts event.Ts, regions ...uint64) {
 // region's present subscriptions stays at or below it.
 func (c *Cluster) MissUnlock(region uint64, startTs event.Ts) {
 	c.update(func() {
-		for _, s := range c.subscriptionsLocked() {
-			if s.RegionID == region {
-				s.missed = startTs
-			}
+		for _, s := range c.subs[region] {
+			s.missed = startTs
 		}
 	})
 }

@@ -177,7 +177,7 @@ func (t *Txn) commitTsLocked() event.Ts {
 		return t.cluster.oracle.Now()
 	}
 	var ts event.Ts
-	for _, e := range t.cluster.kv.locked[t.StartTs] {
+	for _, e := range t.cluster.kv.lockedBy(t.StartTs) {
 		ts = max(ts, e.lock.minCommitTs)
 	}
 	return ts
@@ -269,8 +269,8 @@ func (c *Cluster) Locked() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
-	for _, keys := range c.kv.locked {
-		n += len(keys)
+	for _, set := range c.kv.locked {
+		n += len(set.entries)
 	}
 	return n
 }

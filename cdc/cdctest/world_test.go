@@ -1,0 +1,423 @@
+package cdctest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	tikverr "github.com/tikv/client-go/v2/error"
+	"github.com/tikv/client-go/v2/tikv"
+	pd "github.com/tikv/pd/client"
+	"github.com/tikv/pd/client/opt"
+
+	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter"
+	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/schema"
+	"github.com/tidbcdc/tidbcdc/sink"
+)
+
+// patience is how long a test waits for something that must happen.
+const patience = 30 * time.Second
+
+// Timeouts of the client, short so that what it does about time is seen soon.
+const (
+	resolveLockAfter = 50 * time.Millisecond
+	silentAfter      = 300 * time.Millisecond
+	stuckAfter       = 600 * time.Millisecond
+)
+
+// world is a cluster and a client of it that is put together like a changefeed,
+// except for the timeouts.
+type world struct {
+	t *testing.T
+	*cdctest.Cluster
+	table  *cdctest.Table // shop.items, in a region of its own
+	region uint64         // of table
+	start  event.Ts       // of the feed
+
+	kv        *tikv.KVStore
+	pd        pd.Client
+	puller    *puller.Client
+	validator *cdctest.Validator
+
+	mu   sync.Mutex
+	taps []*tap
+	subs []*puller.Subscription
+	feed chan error // the result of the feed, once
+}
+
+func newWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)) *world {
+	t.Helper()
+	t.Parallel()
+	cluster, err := cdctest.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, Cluster: cluster, feed: make(chan error, 1)}
+	t.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.table = cluster.CreateTable("shop", "items", cdctest.Int("id").PrimaryKey(), cdctest.Text("name"))
+	span := w.table.Span()
+	cluster.SplitMany(span.Start, span.End)
+	w.region = cluster.RegionAt(span.Start).ID
+	w.start = cluster.Oracle().Now()
+	w.dial(change)
+	return w
+}
+
+// dial does what cdc.Dial does.
+func (w *world) dial(change []func(*puller.Config)) {
+	w.t.Helper()
+	client, err := pd.NewClientWithContext(w.t.Context(), []string{w.PDAddr()}, pd.SecurityOption{},
+		opt.WithInitMetricsOption(false))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	codec := tikv.NewCodecPDClient(tikv.ModeTxn, client)
+	w.pd = codec
+	w.kv, err = tikv.NewKVStore("test", codec, tikv.NewMockSafePointKV(), tikv.NewRPCClient(tikv.WithCodec(codec.GetCodec())))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cfg := puller.Config{
+		Store: w.kv, PD: codec, ClusterID: w.ID(), Logger: w.logger(),
+		RetryBase: time.Millisecond, RetryMax: 20 * time.Millisecond, ReconnectDelay: 5 * time.Millisecond,
+		ResolveLockAfter: resolveLockAfter, ResolveLockInterval: 2 * resolveLockAfter,
+		SilentRegionTimeout: silentAfter, StuckRegionTimeout: stuckAfter,
+	}
+	for _, fn := range change {
+		fn(&cfg)
+	}
+	w.puller = puller.New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.puller.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		<-done
+		if err := w.kv.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+func (w *world) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// run starts the feed from w.start. verify, or fails, ends it.
+func (w *world) run(inner sink.Sink) {
+	w.t.Helper()
+	w.validator = cdctest.Validate(inner, cdctest.ValidatorConfig{StartTs: w.start, Base: w.State(w.start)})
+	p := w.newPipeline()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.feed <- p.Run(ctx)
+	}()
+	w.t.Cleanup(func() {
+		cancel(errEnd)
+		<-ended
+	})
+}
+
+var errEnd = errors.New("the test is over")
+
+// newPipeline wires the stages as a changefeed does.
+func (w *world) newPipeline() *pipeline.Pipeline {
+	w.t.Helper()
+	storage, err := schema.Load(w.t.Context(), &metaReader{w.kv, w.start}, w.start, schema.Config{Logger: w.logger()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	jobs, err := storage.JobReader()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all, err := filter.New(filter.Config{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return pipeline.New(pipeline.Config{
+		Schema: storage, ParseJob: jobs.ParseJob,
+		CompleteJob: func(ctx context.Context, job *schema.Job) error {
+			return storage.Complete(ctx, job, &metaReader{w.kv, job.FinishedTs})
+		},
+		Subscribe: func(span event.Span, startTs event.Ts, out puller.Receiver) pipeline.Subscription {
+			return w.subscribe(span, startTs, out)
+		},
+		Mounter: cdc.NewMounter(storage, cdc.MounterOptions{}), Filter: all, Sink: w.validator,
+		SaveCheckpoint: func(context.Context, event.Ts) error { return nil },
+		StartTs:        w.start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: 4 << 20, CheckpointInterval: time.Millisecond,
+		RetryTimeout: time.Minute, DrainTimeout: 10 * time.Second, Logger: w.logger(),
+	})
+}
+
+// metaReader reads keys at a ts through the TiKV client, like a changefeed.
+type metaReader struct {
+	kv *tikv.KVStore
+	ts event.Ts
+}
+
+func (r *metaReader) Get(ctx context.Context, key []byte) ([]byte, error) {
+	entry, err := r.kv.GetSnapshot(uint64(r.ts)).Get(ctx, key)
+	if tikverr.IsErrNotFound(err) {
+		return nil, nil
+	}
+	return entry.Value, err
+}
+
+func (r *metaReader) Scan(_ context.Context, start, end []byte, fn func(key, value []byte) error) error {
+	it, err := r.kv.GetSnapshot(uint64(r.ts)).Iter(start, end)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for it.Valid() {
+		if err := fn(it.Key(), it.Value()); err != nil {
+			return err
+		}
+		if err := it.Next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subscribe puts a tap between the client and a receiver.
+func (w *world) subscribe(span event.Span, startTs event.Ts, out puller.Receiver, opts ...puller.Option) *puller.Subscription {
+	tp := &tap{t: w.t, span: span, start: startTs, out: out, resolved: startTs, rows: map[string]int{}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.taps = append(w.taps, tp)
+	sub := w.puller.Subscribe(span, startTs, tp, opts...)
+	w.subs = append(w.subs, sub)
+	return sub
+}
+
+// tap checks what a client promises to a receiver: nothing at or below the
+// resolved ts, nothing outside of the span, no put without a value, a resolved
+// ts that only grows.
+type tap struct {
+	t     *testing.T
+	span  event.Span
+	start event.Ts
+	out   puller.Receiver // may be nil
+
+	mu       sync.Mutex
+	rows     map[string]int // how often a change came
+	resolved event.Ts
+	called   bool
+	failure  error
+	gate     chan struct{} // if not nil, Receive waits until it is closed
+}
+
+func describe(kv *event.RawKV) string {
+	return fmt.Sprintf("%s %x at %d from %d: %x, before %x", kv.Op, kv.Key, kv.CommitTs, kv.StartTs, kv.Value, kv.OldValue)
+}
+
+func (p *tap) Receive(kvs []event.RawKV) {
+	p.mu.Lock()
+	gate := p.gate
+	for i := range kvs {
+		kv := &kvs[i]
+		switch {
+		case kv.CommitTs <= p.resolved:
+			p.t.Errorf("%s: %s came after resolved ts %d", p.span, describe(kv), p.resolved)
+		case !p.span.Contains(kv.Key):
+			p.t.Errorf("%s: %s is outside", p.span, describe(kv))
+		case kv.Op == event.OpPut && len(kv.Value) == 0:
+			p.t.Errorf("%s: %s has no value", p.span, describe(kv))
+		}
+		p.rows[describe(kv)]++
+	}
+	p.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	if p.out != nil {
+		p.out.Receive(kvs)
+	}
+}
+
+func (p *tap) Resolve(ts event.Ts) {
+	p.mu.Lock()
+	if p.called && ts <= p.resolved || ts < p.start {
+		p.t.Errorf("%s: resolved ts %d after %d", p.span, ts, p.resolved)
+	}
+	p.called, p.resolved = true, ts
+	p.mu.Unlock()
+	if p.out != nil {
+		p.out.Resolve(ts)
+	}
+}
+
+func (p *tap) Fail(err error) {
+	p.mu.Lock()
+	p.failure = err
+	p.mu.Unlock()
+	if p.out != nil {
+		p.out.Fail(err)
+	}
+}
+
+// resolvedTs returns the last resolved ts of the span, 0 if there was none.
+func (p *tap) resolvedTs() event.Ts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.called {
+		return 0
+	}
+	return p.resolved
+}
+
+func (p *tap) count() (changes, deliveries int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.rows {
+		deliveries += n
+	}
+	return len(p.rows), deliveries
+}
+
+// tapOf returns the tap of a span, once there is one.
+func (w *world) tapOf(span event.Span) *tap {
+	w.t.Helper()
+	var found *tap
+	w.await("subscription of "+span.String(), func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		i := slices.IndexFunc(w.taps, func(p *tap) bool { return slices.Equal(p.span.Start, span.Start) })
+		if i >= 0 {
+			found = w.taps[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+// await waits for a condition; the ticks of the cluster let it be looked at.
+func (w *world) await(what string, cond func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	if err := w.Await(ctx, cond); err != nil {
+		w.t.Fatalf("%s: %v; %v, %v", what, err, w.Err(), w.validator.Err())
+	}
+}
+
+// sub waits until the store has exactly one subscription of a region, and, if
+// not nil, another one than old.
+func (w *world) sub(region uint64, old *cdctest.Subscription) *cdctest.Subscription {
+	w.t.Helper()
+	var found *cdctest.Subscription
+	w.await(fmt.Sprintf("subscription of region %d", region), func() bool {
+		all := w.Subscriptions(region)
+		if len(all) != 1 || all[0] == old {
+			return false
+		}
+		found = all[0]
+		return true
+	})
+	return found
+}
+
+// normal is sub, initialised.
+func (w *world) normal(region uint64, old *cdctest.Subscription) *cdctest.Subscription {
+	w.t.Helper()
+	var found *cdctest.Subscription
+	w.await(fmt.Sprintf("initialised subscription of region %d", region), func() bool {
+		all := w.Subscriptions(region)
+		if len(all) != 1 || all[0] == old || !all[0].Initialized() {
+			return false
+		}
+		found = all[0]
+		return true
+	})
+	return found
+}
+
+// awaitCheckpoint waits until the sink has been told a checkpoint.
+func (w *world) awaitCheckpoint(ts event.Ts) {
+	w.t.Helper()
+	w.await(fmt.Sprintf("checkpoint %d", ts), func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		select {
+		case err := <-w.feed:
+			w.feed <- err
+			w.t.Fatalf("the feed ended: %v", err)
+		default:
+		}
+		return w.validator.Checkpoint() >= ts
+	})
+}
+
+// verify waits until the feed has caught up, and holds everything that came
+// against the cluster.
+func (w *world) verify() {
+	w.t.Helper()
+	now := w.Oracle().Now()
+	w.awaitCheckpoint(now)
+	if err := w.validator.Err(); err != nil {
+		w.t.Errorf("promises broken:\n%v", err)
+	}
+	if diff := w.State(now).Diff(w.validator.State(now)); len(diff) > 0 {
+		w.t.Errorf("the cluster (first) and what came of it (second) differ at %d:", now)
+		for _, line := range diff {
+			w.t.Error(line)
+		}
+	}
+	w.verifyClient()
+}
+
+// verifyClient compares the changes of every span up to its resolved ts with the
+// store's, and looks for what the client may not ask of it.
+func (w *world) verifyClient() {
+	w.t.Helper()
+	w.mu.Lock()
+	taps := slices.Clone(w.taps)
+	w.mu.Unlock()
+	for _, p := range taps {
+		resolved := p.resolvedTs()
+		p.mu.Lock()
+		if p.failure != nil {
+			w.t.Errorf("%s failed: %v", p.span, p.failure)
+		}
+		for _, kv := range w.History(p.span, p.start, resolved) {
+			if p.rows[describe(&kv)] == 0 {
+				w.t.Errorf("%s: lost %s", p.span, describe(&kv))
+			}
+		}
+		p.mu.Unlock()
+	}
+	if err := w.Err(); err != nil {
+		w.t.Errorf("protocol broken:\n%v", err)
+	}
+}
+
+// failure waits until the feed fails.
+func (w *world) failure() error {
+	w.t.Helper()
+	select {
+	case err := <-w.feed:
+		w.feed <- err
+		return err
+	case <-time.After(patience):
+		w.t.Fatal("the feed has not failed")
+		return nil
+	}
+}
