@@ -19,6 +19,7 @@ var (
 	errBitText     = errors.New("a BIT column is a number: write CAST(… AS UNSIGNED)")
 	errDigits      = errors.New("how many digits this shows is uncertain: write CAST(… AS DECIMAL(m,n))")
 	errTimeText    = errors.New("only literal strings become dates or times of day here: compare with a column of such a type, or as text")
+	errTextOnly    = errors.New("this is the name of an ENUM or SET element, not a number: write CAST(… AS CHAR), or the column + 0")
 	errRange       = errors.New("the number is out of range")
 	errDateLiteral = errors.New("not a date: write 'YYYY-MM-DD' or 'YYYY-MM-DD hh:mm:ss.ffffff'")
 	errTimeLiteral = errors.New("not a time of day: write 'hh:mm:ss.ffffff'")
@@ -27,10 +28,21 @@ var (
 
 func (n *node) unusable() bool { return n.kind == kindNull && n.inexactText }
 
+// checkNumber refuses what cannot be a number.
+func (n *node) checkNumber() error {
+	switch {
+	case n.unusable():
+		return errJSONValue
+	case n.textOnly:
+		return errTextOnly
+	}
+	return nil
+}
+
 // asInt converts to an integer: a number is rounded, a string's digits count.
 func (n *node) asInt() (*node, error) {
-	if n.unusable() {
-		return nil, errJSONValue
+	if err := n.checkNumber(); err != nil {
+		return nil, err
 	}
 	out := *n
 	out.kind, out.tp, out.scale, out.column, out.collation, out.strength = kindInt, event.TypeLonglong, 0, false, binaryCollation, numeric
@@ -144,8 +156,8 @@ func intPrefix(s string) int64 {
 
 // asReal converts to a float: of a string the number it begins with.
 func (n *node) asReal() (*node, error) {
-	if n.unusable() {
-		return nil, errJSONValue
+	if err := n.checkNumber(); err != nil {
+		return nil, err
 	}
 	out := *n
 	out.kind, out.tp, out.scale, out.column, out.collation, out.strength = kindReal, event.TypeDouble, -1, false, binaryCollation, numeric
@@ -238,8 +250,8 @@ scan:
 
 // asDecimal converts to an exact number.
 func (n *node) asDecimal() (*node, error) {
-	if n.unusable() {
-		return nil, errJSONValue
+	if err := n.checkNumber(); err != nil {
+		return nil, err
 	}
 	out := *n
 	out.kind, out.tp, out.column, out.collation, out.strength = kindDecimal, event.TypeNewDecimal, false, binaryCollation, numeric

@@ -336,11 +336,3 @@ func both(n, low, high *node, compare func(outcome, bool, *node, *node) (*node, 
 }
 
 func compareOrdered[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
-
-// compareUnsigned2 compares two numbers of one sign.
-func compareUnsigned2(a, b int64, unsigned bool) int {
-	if unsigned {
-		return cmp.Compare(uint64(a), uint64(b))
-	}
-	return cmp.Compare(a, b)
-}

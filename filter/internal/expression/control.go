@@ -180,12 +180,13 @@ func commonType(known []*node) (*node, error) {
 	a := known[0]
 	out := &node{kind: a.kind, tp: a.tp, unsigned: a.unsigned, scale: a.scale, strength: numeric, collation: binaryCollation}
 	for i, n := range known {
+		out.textOnly = out.textOnly || n.textOnly
 		switch {
 		case n.tp == event.TypeBit || n.binaryLiteral:
 			return nil, errMixedResults
 		case n.hybrid():
 			// As a number it would be its ordinal, as a result of a function its name.
-			out.inexactText = true
+			out.textOnly = true
 		case n.inexactText || n.tp == event.TypeFloat || n.tp == event.TypeYear || n.kind == kindDecimal && n.scale != a.scale:
 			out.inexactText = true
 		}
@@ -257,7 +258,9 @@ func extremum(want outcome, list []*node) (*node, error) {
 			return newNull(), nil
 		case n.hybrid() || n.tp == event.TypeYear || n.binaryLiteral || n.stringKind() != list[0].stringKind() || n.stringKind() && n.kind != list[0].kind:
 			return nil, errMixedResults
-		case n.kind == kindInt && n.unsigned != list[0].unsigned || n.kind == kindTime && n.tp != list[0].tp:
+		case n.kind == kindInt && n.unsigned: // versions of TiDB differ
+			return nil, errMixedResults
+		case n.kind == kindTime && n.tp != list[0].tp:
 			return nil, errMixedResults
 		}
 	}
@@ -272,8 +275,7 @@ func extremum(want outcome, list []*node) (*node, error) {
 	out.inexactText = out.inexactText || out.kind == kindDecimal
 	switch out.kind {
 	case kindInt:
-		compare := func(a, b int64) int { return compareUnsigned2(a, b, out.unsigned) }
-		out.ints = extreme(want, functionsOf(list, func(n *node) func(*machine) (int64, bool) { return n.ints }), compare)
+		out.ints = extreme(want, functionsOf(list, func(n *node) func(*machine) (int64, bool) { return n.ints }), compareOrdered)
 	case kindReal:
 		out.reals = extreme(want, functionsOf(list, func(n *node) func(*machine) (float64, bool) { return n.reals }), compareOrdered)
 	case kindDecimal:

@@ -426,21 +426,18 @@ func (d decimal) uint64() (uint64, bool) {
 	return d.coef[0], true
 }
 
-// float64 returns the float nearest to what d shows.
+// float64 returns the float nearest to d.
 func (d decimal) float64() float64 {
-	if d.shown == d.scale && d.coef[0] < 1<<53 && d.coef[1]|d.coef[2]|d.coef[3]|d.coef[4] == 0 && d.scale <= 19 {
-		f := float64(d.coef[0])
-		if d.scale > 0 {
-			f /= float64(pow10[d.scale])
+	if d.coef[0] < 1<<53 && d.coef[1]|d.coef[2]|d.coef[3]|d.coef[4] == 0 && d.scale <= 15 {
+		// Both are exact, so that the quotient is the nearest.
+		f := float64(d.coef[0]) / float64(pow10[d.scale])
+		if d.negative {
+			return -f
 		}
-		if d.scale <= 15 { // both are exact, so that the quotient is the nearest
-			if d.negative {
-				return -f
-			}
-			return f
-		}
+		return f
 	}
+	d.shown = d.scale
 	var buf [100]byte
-	f, _ := strconv.ParseFloat(bytesText(d.appendText(buf[:0])), 64)
+	f, _ := strconv.ParseFloat(bytesText(d.appendText(buf[:0])), 64) // it is a number in range
 	return f
 }

@@ -41,6 +41,9 @@ type node struct {
 	offset int
 	// binaryLiteral: written as 0x41 or b'1'. It is a number among numbers.
 	binaryLiteral bool
+	// textOnly: the node is text, but made of an ENUM or SET, of which MySQL would
+	// take the number among numbers.
+	textOnly bool
 	// inexactText: how many digits the text would have is not known.
 	inexactText bool
 	at          int // offset in the source, for messages

@@ -1,0 +1,184 @@
+package e2e_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter"
+)
+
+// TestFilterExpressions holds value expressions against TiDB: random conditions
+// must be true of exactly the rows that SELECT … WHERE returns, in two time zones.
+func TestFilterExpressions(t *testing.T) {
+	ctx := testContext(t, time.Minute)
+	seed := seed(t)
+	g := expressions{rand.New(rand.NewPCG(seed, 1))}
+	db := database(t, "filter_expressions")
+	up := dial(t)
+	start := now(ctx, t, up)
+	mustExec(t, db, filterTable)
+	var values []string
+	for pk := range 150 {
+		values = append(values, g.row(pk))
+	}
+	mustExec(t, db, "INSERT INTO t ("+filterColumns+") VALUES "+strings.Join(values, ", "))
+	rows := delivered(ctx, t, up, start, filter.Config{Rules: []string{"filter_expressions.*"}})
+	if len(rows) != len(values) {
+		t.Fatalf("%d rows were delivered, want %d", len(rows), len(values))
+	}
+
+	for _, zone := range []string{"UTC", "America/New_York"} {
+		loc, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := session(ctx, t, db, zone)
+		d := &differential{t: t, conn: conn, rows: rows, zone: loc}
+		for i := 0; i < 700 && d.wrong < 10; i++ {
+			d.try(ctx, g.condition(i%4))
+		}
+		t.Logf("%s: %d conditions compared over %d rows, %d refused, %d without a value for some row", zone, d.compared, len(rows), d.refused, d.failed)
+		if d.compared < 350 {
+			t.Errorf("%s: too many conditions were refused to tell anything", zone)
+		}
+	}
+}
+
+// session opens a connection in a time zone, with literals in utf8mb4_bin.
+func session(ctx context.Context, t *testing.T, db *sql.DB, zone string) *sql.Conn {
+	t.Helper()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	for _, q := range []string{"SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET time_zone = '" + zone + "'", "SET sql_mode = ''"} {
+		if _, err := conn.ExecContext(ctx, q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return conn
+}
+
+// delivered returns the rows that a changefeed delivers up to now.
+func delivered(ctx context.Context, t *testing.T, up *cdc.Upstream, start event.Ts, cfg filter.Config) []*event.RowChanged {
+	t.Helper()
+	f, err := filter.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := newRecorder()
+	rec.begin(start)
+	feed := newFeed(t, cdc.Config{
+		ID: "filter", Upstream: up, Sink: rec, Filter: f, StartTs: start, TargetTs: now(ctx, t, up), ForceReplicate: true,
+	})
+	if err := feed.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var rows []*event.RowChanged
+	for _, r := range rec.seen {
+		rows = append(rows, r)
+	}
+	slices.SortFunc(rows, func(a, b *event.RowChanged) int { return int(a.Image()[0].Int64() - b.Image()[0].Int64()) })
+	return rows
+}
+
+// differential compares conditions.
+type differential struct {
+	t                                *testing.T
+	conn                             *sql.Conn
+	rows                             []*event.RowChanged
+	zone                             *time.Location
+	compared, refused, failed, wrong int
+}
+
+func (d *differential) try(ctx context.Context, condition string) {
+	f, err := filter.New(filter.Config{
+		EventFilters: []filter.EventFilter{{Matcher: []string{"*.*"}, IgnoreInsertValueExpr: condition}}, TimeZone: d.zone,
+	})
+	if err == nil {
+		err = f.Check(d.rows[0].Table)
+	}
+	if err != nil {
+		var e *filter.ExpressionError
+		if !errors.As(err, &e) || e.Position < 1 || e.Position > len(condition)+1 {
+			d.t.Errorf("refusal without a place: %v", err)
+		}
+		d.refused++
+		return
+	}
+	want, sqlErr := d.query(ctx, condition)
+	var got []string
+	var failure error
+	for _, r := range d.rows {
+		keep, err := f.Row(r)
+		if err != nil {
+			failure = err
+		} else if !keep {
+			got = append(got, r.Image()[0].Text())
+		}
+	}
+	if sqlErr != nil || failure != nil {
+		// Without a value for one row the whole query fails. The optimizer may
+		// decide that a part need not be evaluated, so that only one side fails.
+		d.failed++
+		if sqlErr != nil && failure == nil && !strings.Contains(sqlErr.Error(), "out of range") {
+			d.t.Errorf("%s\nTiDB: %v", condition, sqlErr)
+		}
+		return
+	}
+	d.compared++
+	if !slices.Equal(got, want) {
+		d.wrong++
+		d.report(condition, got, want)
+	}
+}
+
+func (d *differential) query(ctx context.Context, condition string) ([]string, error) {
+	rows, err := d.conn.QueryContext(ctx, "SELECT pk FROM t WHERE "+condition+" ORDER BY pk")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var pk int
+		if err := rows.Scan(&pk); err != nil {
+			return nil, err
+		}
+		out = append(out, strconv.Itoa(pk))
+	}
+	return out, rows.Err()
+}
+
+// report shows the first row that is on one side only.
+func (d *differential) report(condition string, got, want []string) {
+	d.t.Helper()
+	for _, r := range d.rows {
+		pk := r.Image()[0].Text()
+		here, there := slices.Contains(got, pk), slices.Contains(want, pk)
+		if here == there {
+			continue
+		}
+		var values []string
+		for i, c := range r.Table.Columns {
+			if v := r.Columns[i]; v.IsNull() {
+				values = append(values, c.Name+"=NULL")
+			} else {
+				values = append(values, fmt.Sprintf("%s=%q", c.Name, v.Text()))
+			}
+		}
+		d.t.Errorf("%s\nis %t here and %t in TiDB for %s", condition, here, there, strings.Join(values, " "))
+		return
+	}
+}
