@@ -215,7 +215,8 @@ func TestCloneSharesNothing(t *testing.T) {
 func TestAccessorsAreTotal(t *testing.T) {
 	v := must(t)
 	for _, value := range []event.Value{
-		{}, event.Int64Value(1), event.TextValue("x"), event.EnumValue(0, nil), event.SetValue(9, nil), event.BitValue(1, 0),
+		{},
+		event.Int64Value(1), event.TextValue("x"), event.EnumValue(0, nil), event.SetValue(9, nil), event.BitValue(1, 0),
 		v(event.ParseJSON("{}")), v(event.ParseVector("[]")), v(event.ParseDecimal("0", 0)),
 		v(event.PackedTimeValue(event.KindTimestamp, 0, -1)), event.DurationValue(math.MinInt64, 9),
 	} {

@@ -126,8 +126,10 @@ func (f *feed) next() (item, error) {
 		for _, e := range msg.Events {
 			rows := e.GetEntries().GetEntries()
 			for _, row := range rows {
-				f.pending = append(f.pending, item{event: &cdcpb.Event{RegionId: e.RegionId, RequestId: e.RequestId,
-					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{row}}}}})
+				f.pending = append(f.pending, item{event: &cdcpb.Event{
+					RegionId: e.RegionId, RequestId: e.RequestId,
+					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{row}}},
+				}})
 			}
 			if len(rows) == 0 {
 				f.pending = append(f.pending, item{event: e})
@@ -241,8 +243,10 @@ func TestTwoPhaseCommit(t *testing.T) {
 	}
 	defer conn.Close()
 	long := strings.Repeat("x", 500)
-	for _, stmt := range []string{"SET tidb_enable_async_commit = 0", "SET tidb_enable_1pc = 0",
-		"INSERT INTO " + name + " VALUES (1, 'short'), (2, '" + long + "')"} {
+	for _, stmt := range []string{
+		"SET tidb_enable_async_commit = 0", "SET tidb_enable_1pc = 0",
+		"INSERT INTO " + name + " VALUES (1, 'short'), (2, '" + long + "')",
+	} {
 		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
 			t.Fatalf("%s: %v", stmt, err)
 		}

@@ -141,8 +141,10 @@ func TestRunErrors(t *testing.T) {
 	t.Run("a sink that fails for good", func(t *testing.T) {
 		mustExec(t, db, "INSERT INTO fine VALUES (1)")
 		broken := errors.New("broken for good")
-		feed := newFeed(t, cdc.Config{ID: "broken", Upstream: up, StartTs: ts, Filter: rules(t, "bad.fine"),
-			Sink: sink.RowFunc(func(context.Context, []*event.RowChanged) error { return sink.Permanent(broken) })})
+		feed := newFeed(t, cdc.Config{
+			ID: "broken", Upstream: up, StartTs: ts, Filter: rules(t, "bad.fine"),
+			Sink: sink.RowFunc(func(context.Context, []*event.RowChanged) error { return sink.Permanent(broken) }),
+		})
 		err := feed.Run(ctx)
 		wantError(t, err, broken, "bad.fine")
 		var typed *cdc.Error

@@ -63,7 +63,8 @@ func TestGoldenRowsV2(t *testing.T) {
 		{"enum", event.ColumnInfo{Type: event.TypeEnum, Elems: []string{"a", "b"}}, "80000100000002010002", event.KindEnum, "b"},
 		{"bit", event.ColumnInfo{Type: event.TypeBit, Length: 8}, "80000100000002010005", event.KindBit, "5"},
 		{
-			"json", event.ColumnInfo{Type: event.TypeJSON},
+			"json",
+			event.ColumnInfo{Type: event.TypeJSON},
 			"800001000000023600010100000035000000130000000100031400000061030000002100000009170000000c1f000000040000000001000000000000000178",
 			event.KindJSON, `{"a": [1, "x", null]}`,
 		},

@@ -340,10 +340,18 @@ func TestElementDefaults(t *testing.T) {
 func TestOriginDefaultErrors(t *testing.T) {
 	elems := []string{"x", "y"}
 	for _, c := range []event.ColumnInfo{
-		{Type: event.TypeLong}, {Type: event.TypeLong, Flag: event.FlagUnsigned}, {Type: event.TypeDouble},
-		{Type: event.TypeNewDecimal}, {Type: event.TypeDate}, {Type: event.TypeDatetime}, {Type: event.TypeTimestamp},
-		{Type: event.TypeDuration}, {Type: event.TypeEnum, Elems: elems}, {Type: event.TypeSet, Elems: elems},
-		{Type: event.TypeJSON}, {Type: event.TypeVector},
+		{Type: event.TypeLong},
+		{Type: event.TypeLong, Flag: event.FlagUnsigned},
+		{Type: event.TypeDouble},
+		{Type: event.TypeNewDecimal},
+		{Type: event.TypeDate},
+		{Type: event.TypeDatetime},
+		{Type: event.TypeTimestamp},
+		{Type: event.TypeDuration},
+		{Type: event.TypeEnum, Elems: elems},
+		{Type: event.TypeSet, Elems: elems},
+		{Type: event.TypeJSON},
+		{Type: event.TypeVector},
 	} {
 		bad := "not a value"
 		c.ID, c.Name, c.OriginDefault = 1, "c", &bad

@@ -167,7 +167,8 @@ type regionList struct {
 
 func (s *Server) split(_ context.Context, in struct {
 	Key kvnode.HexBytes `json:"key"`
-}) (regionList, error) {
+},
+) (regionList, error) {
 	parts, err := s.kv.Split(in.Key)
 	return regionList{parts}, err
 }
@@ -193,7 +194,8 @@ func (s *Server) startStore(id uint64) func(context.Context, empty) (empty, erro
 func (s *Server) breakStreams(_ context.Context, in struct {
 	Store uint64
 	Count int
-}) (map[string]int, error) {
+},
+) (map[string]int, error) {
 	broken, err := s.kv.BreakStreams(in.Store, in.Count)
 	return map[string]int{"broken": broken}, err
 }
@@ -202,7 +204,8 @@ func (s *Server) failRegistrations(_ context.Context, in struct {
 	Count     int
 	Error     kvnode.FailureKind
 	BackoffMs int `json:"backoff_ms"`
-}) (empty, error) {
+},
+) (empty, error) {
 	return empty{}, s.kv.FailRegistrations(kvnode.Failure{
 		Count: in.Count, Kind: in.Error, Backoff: time.Duration(in.BackoffMs) * time.Millisecond,
 	})
@@ -211,7 +214,8 @@ func (s *Server) failRegistrations(_ context.Context, in struct {
 func (s *Server) holdResolved(_ context.Context, in struct {
 	Region uint64
 	Silent bool
-}) (empty, error) {
+},
+) (empty, error) {
 	s.kv.HoldResolved(in.Region, in.Silent)
 	return empty{}, nil
 }

@@ -153,11 +153,13 @@ func (c *Cluster) Merge(source, target uint64) (Region, error) {
 	if src == nil || dst == nil {
 		return Region{}, fmt.Errorf("merge region %d into %d: %w", source, target, ErrNoRegion)
 	}
-	meta := &metapb.Region{Id: target, StartKey: dst.meta.StartKey, EndKey: dst.meta.EndKey, Peers: dst.meta.Peers,
+	meta := &metapb.Region{
+		Id: target, StartKey: dst.meta.StartKey, EndKey: dst.meta.EndKey, Peers: dst.meta.Peers,
 		RegionEpoch: &metapb.RegionEpoch{
 			ConfVer: dst.meta.RegionEpoch.ConfVer,
 			Version: max(src.meta.RegionEpoch.Version, dst.meta.RegionEpoch.Version) + 1,
-		}}
+		},
+	}
 	switch {
 	case source != target && len(src.meta.EndKey) > 0 && bytes.Equal(src.meta.EndKey, dst.meta.StartKey):
 		meta.StartKey = src.meta.StartKey
@@ -170,11 +172,13 @@ func (c *Cluster) Merge(source, target uint64) (Region, error) {
 	if err != nil {
 		return Region{}, err
 	}
-	err = c.replaceRegions(change{from: []*region{src, dst}, remove: []uint64{source}, put: []*region{merged},
+	err = c.replaceRegions(change{
+		from: []*region{src, dst}, remove: []uint64{source}, put: []*region{merged},
 		ends: map[uint64]*errorpb.Error{
 			source: {EpochNotMatch: &errorpb.EpochNotMatch{}},
 			target: {EpochNotMatch: &errorpb.EpochNotMatch{}},
-		}})
+		},
+	})
 	if err != nil {
 		return Region{}, err
 	}

@@ -99,8 +99,13 @@ func TestSourceFilter(t *testing.T) {
 		loop   bool
 		want   bool
 	}{
-		{0, false, true}, {0, true, true}, {1, false, true}, {1, true, false},
-		{1 << 8, false, false}, {1 << 16, false, false}, {1<<8 | 1, true, false},
+		{0, false, true},
+		{0, true, true},
+		{1, false, true},
+		{1, true, false},
+		{1 << 8, false, false},
+		{1 << 16, false, false},
+		{1<<8 | 1, true, false},
 	} {
 		s := &subscription{filterLoop: tc.loop}
 		if got := s.wants(&cdcpb.Event_Row{TxnSource: tc.source}); got != tc.want {

@@ -87,8 +87,10 @@ func (st *feedStream) push(items ...queued) {
 
 func (st *feedStream) pushRows(region, request uint64, rows []*cdcpb.Event_Row, size int) {
 	st.hub.stats.events.Add(int64(len(rows)))
-	st.push(queued{size: size, event: &cdcpb.Event{RegionId: region, RequestId: request,
-		Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: rows}}}})
+	st.push(queued{size: size, event: &cdcpb.Event{
+		RegionId: region, RequestId: request,
+		Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: rows}},
+	}})
 }
 
 func (st *feedStream) pushError(region, request uint64, e *cdcpb.Error) {
