@@ -29,7 +29,7 @@ import (
 // plays and a sink that writes down what it gets. DDL jobs travel as JSON in
 // the values of the job span.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     pipeline.Config
 	p       *pipeline.Pipeline
 	sources map[int64]*source // by table id
@@ -68,7 +68,7 @@ func (s *source) PendingBytes() int64 { return s.pending.Load() }
 func (s *source) Close() { s.w.locked(func() { s.closed = true }) }
 
 // newWorld has tables a (id 1) and b (id 2) in database d at the start ts.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, sources: map[int64]*source{}, done: make(chan error, 1)}
 	storage, err := schema.Load(t.Context(), oneSchema{}, 1, schema.Config{})
 	if err != nil {
