@@ -229,7 +229,7 @@ func TestCongestedForReal(t *testing.T) {
 // 39: many regions at once. Loading, subscribing and one tick must cost little
 // for each; verify waits for the least of all resolved ts.
 func TestManyRegions(t *testing.T) {
-	regions := 20000
+	regions := 10000
 	if testing.Short() {
 		regions = 2000
 	}

@@ -38,7 +38,7 @@ func (w *world) learnTime() {
 // 17: a big transaction is prewritten piece by piece. Its memory is accounted,
 // the resolved ts stays at its lock, and looking for locks does not hurt it.
 func TestBigTransaction(t *testing.T) {
-	const rows, pieces = 20000, 10
+	const rows, pieces = 10000, 10
 	w := newWorld(t, cdctest.Config{})
 	w.run(nil)
 	sub := w.normal(w.region, nil)

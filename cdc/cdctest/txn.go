@@ -304,5 +304,13 @@ func (c *Cluster) History(span event.Span, after, upTo event.Ts) []event.RawKV {
 	return out
 }
 
+// Empty reports whether nothing has been written.
+func (t *Txn) Empty() bool { return len(t.muts) == 0 }
+
+// Writes reports whether the transaction has written a key.
+func (t *Txn) Writes(key []byte) bool {
+	return slices.ContainsFunc(t.muts, func(m mutation) bool { return bytes.Equal(m.key, key) })
+}
+
 // String names the transaction, for messages.
 func (t *Txn) String() string { return fmt.Sprintf("transaction of ts %d", t.StartTs) }

@@ -22,11 +22,13 @@ import (
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
+	"github.com/tidbcdc/tidbcdc/internal/sorter"
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Timeouts of the client, short so that what it does about time is seen soon.
 const (
@@ -43,6 +45,7 @@ type world struct {
 	table  *cdctest.Table // shop.items, in a region of its own
 	region uint64         // of table
 	start  event.Ts       // of the feed
+	quota  int64          // of the feed's memory in bytes, 0 for no bound
 
 	kv        *tikv.KVStore
 	pd        pd.Client
@@ -121,7 +124,8 @@ func (w *world) logger() *slog.Logger {
 func (w *world) run(inner sink.Sink) {
 	w.t.Helper()
 	w.validator = cdctest.Validate(inner, cdctest.ValidatorConfig{StartTs: w.start, Base: w.State(w.start)})
-	p := w.newPipeline()
+	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario"})
+	p := w.newPipeline(sorters)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -131,15 +135,21 @@ func (w *world) run(inner sink.Sink) {
 	w.t.Cleanup(func() {
 		cancel(errEnd)
 		<-ended
+		if err := sorters.Close(); err != nil {
+			w.t.Error(err)
+		}
 	})
 }
 
 var errEnd = errors.New("the test is over")
 
 // newPipeline wires the stages as a changefeed does.
-func (w *world) newPipeline() *pipeline.Pipeline {
+func (w *world) newPipeline(sorters *sorter.Pool) *pipeline.Pipeline {
 	w.t.Helper()
-	storage, err := schema.Load(w.t.Context(), &metaReader{w.kv, w.start}, w.start, schema.Config{Logger: w.logger()})
+	storage, err := schema.Load(w.t.Context(), &metaReader{w.kv, w.start}, w.start, schema.Config{
+		ReaderAt: func(ts event.Ts) schema.Reader { return &metaReader{w.kv, ts} },
+		Logger:   w.logger(),
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -159,6 +169,7 @@ func (w *world) newPipeline() *pipeline.Pipeline {
 		Subscribe: func(span event.Span, startTs event.Ts, out puller.Receiver) pipeline.Subscription {
 			return w.subscribe(span, startTs, out)
 		},
+		Sorters: sorters,
 		Mounter: cdc.NewMounter(storage, cdc.MounterOptions{}), Filter: all, Sink: w.validator,
 		SaveCheckpoint: func(context.Context, event.Ts) error { return nil },
 		StartTs:        w.start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: 4 << 20, CheckpointInterval: time.Millisecond,
