@@ -34,6 +34,10 @@ type Status struct {
 	ResolvedTs event.Ts
 	// Tables are the physical tables (tables and partitions) that are followed.
 	Tables int
+	// Regions is the number of regions of these tables, as far as they are known;
+	// ScannedRegions of them have delivered all changes from before they were
+	// subscribed, so catching up has ended when the two are equal.
+	Regions, ScannedRegions int
 	// PendingRows and PendingBytes have been received and wait for the sink, or
 	// for their transactions to be resolved, in memory or on disk.
 	PendingRows  int
@@ -89,6 +93,7 @@ func (c *Changefeed) Status() Status {
 	const slowest = 10
 	ps := p.Status(slowest)
 	st.CheckpointTs, st.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
+	st.Regions, st.ScannedRegions = ps.Regions, ps.ScannedRegions
 	st.Tables, st.PendingRows, st.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
 	st.MemoryBytes, st.SpilledBytes = ps.MemoryBytes, ps.SpilledBytes
 	st.Rows, st.DDLs, st.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs

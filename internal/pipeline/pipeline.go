@@ -33,6 +33,8 @@ type Subscription interface {
 	Close()
 	// PendingBytes is the memory held by rows whose transactions have not ended.
 	PendingBytes() int64
+	// Progress tells how much of the span has been scanned.
+	Progress() puller.Progress
 }
 
 // Config wires a Pipeline. Every field without a stated default is required.

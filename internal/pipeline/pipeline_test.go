@@ -494,3 +494,27 @@ func TestDDLIsCutToTheFilter(t *testing.T) {
 		_ = w.stop()
 	})
 }
+
+func TestStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.run()
+		w.put(1, 110, 140)
+		w.put(2, 140)
+		w.resolve(130, jobTable, histTbl, 1)
+		w.resolve(115, 2)
+		w.settle()
+		st := w.p.Status(1)
+		if st.Spans != 2 || st.Regions != 4 || st.ScannedRegions != 2 || st.Rows != 1 || st.PendingRows != 2 {
+			t.Errorf("status %+v", st)
+		}
+		if st.CheckpointTs != 115 || st.ResolvedTs != 115 {
+			t.Errorf("checkpoint %d, resolved %d, want 115", st.CheckpointTs, st.ResolvedTs)
+		}
+		want := pipeline.SpanStatus{Table: "d.b", PhysicalID: 2, CheckpointTs: 115, ResolvedTs: 115, PendingRows: 1}
+		if len(st.Slowest) != 1 || st.Slowest[0] != want {
+			t.Errorf("slowest %+v, want %+v", st.Slowest, want)
+		}
+		_ = w.stop()
+	})
+}

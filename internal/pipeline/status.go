@@ -13,6 +13,9 @@ type Status struct {
 	CheckpointTs event.Ts
 	// ResolvedTs: everything at or below it has been received.
 	ResolvedTs event.Ts
+	// Regions is the number of regions, as far as they are known; of these,
+	// ScannedRegions have delivered everything from before they were subscribed.
+	Regions, ScannedRegions int
 	// Spans are the physical tables that are followed; PendingRows and
 	// PendingBytes wait in their sorters, in memory or on disk.
 	Spans        int
@@ -55,6 +58,11 @@ func (p *Pipeline) Status(slowest int) Status {
 		rows, bytes := s.sorter.Pending()
 		st.PendingRows += rows
 		st.PendingBytes += bytes
+		if s.sub != nil {
+			progress := s.sub.Progress()
+			st.Regions += progress.Ranges
+			st.ScannedRegions += progress.Initialized
+		}
 		resolved := s.sorter.ResolvedTs()
 		st.ResolvedTs = min(st.ResolvedTs, resolved)
 		spans = append(spans, SpanStatus{

@@ -65,6 +65,8 @@ type source struct {
 // PendingBytes implements pipeline.Subscription.
 func (s *source) PendingBytes() int64 { return s.pending.Load() }
 
+func (s *source) Progress() puller.Progress { return puller.Progress{Ranges: 2, Initialized: 1} }
+
 func (s *source) Close() { s.w.locked(func() { s.closed = true }) }
 
 // newWorld has tables a (id 1) and b (id 2) in database d at the start ts.
