@@ -107,7 +107,7 @@ func TestNothingIsSpilledBelowTheQuota(t *testing.T) {
 		w := newWorld(t)
 		w.run(spillTo(t, "/proc/nobody/can/write/here", nil))
 		for ts := event.Ts(110); ts < 1110; ts += 100 {
-			want := w.fill(1, 100, ts, 10)
+			want := w.fill(1, 50, ts, 10)
 			w.resolveAll(ts + 10)
 			w.wants(want...)
 		}
@@ -120,11 +120,11 @@ func TestPulledMemoryCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.run(spillTo(t, t.TempDir(), nil))
-		w.fill(1, 100, 110, 10)
+		w.fill(1, 50, 110, 10)
 		w.source(2).pending.Store(quota / 2)
 		w.resolve(105, 2)
 		w.settle()
-		if st := w.p.Status(0); st.SpilledBytes != 0 || st.MemoryBytes < 100_000+quota/2 {
+		if st := w.p.Status(0); st.SpilledBytes != 0 || st.MemoryBytes < 50_000+quota/2 {
 			t.Errorf("status before more is added: %+v", st)
 		}
 		w.put(1, 120)

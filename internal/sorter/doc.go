@@ -11,9 +11,10 @@
 // The sorters of a changefeed share a [Pool]. While they fit into its memory, no
 // byte is written to disk. What exceeds it goes to disk in sorted runs, which
 // Take merges. Each change is written once and read once, and a run is read
-// through a buffer of 16 KiB at least, so what is on disk takes about 1/1500 of
-// its size in memory with a quota of 64 MiB, and 1/24000 with 1 GiB. Disk is
-// bounded by what the file system has: when that is full, the pool fails.
+// through a buffer of 16 KiB at least. A run has up to 3/16 of the quota, if one
+// sorter holds most, so with a quota of 64 MiB what is on disk takes 1/750 of its
+// size in memory while it is read back, and with 1 GiB 1/12000. Disk is bounded
+// by what the file system has: when that is full, the pool fails.
 //
 // Why runs and not an LSM tree: a million changes of 200 bytes through 16 MiB of
 // memory, on one core, take 0.5 to 0.8 µs each to write and read back in order,

@@ -79,12 +79,13 @@ func (p *Pool) Close() error {
 	return p.store.Close()
 }
 
-// share is how much the sorters may hold in memory. A quarter is left for what is
-// held only shortly: records that are being sorted, slices that are emptied from
-// the front. The least share keeps what is written in pieces worth a file, when
-// others have taken the quota.
+// share is how much the sorters may hold in memory: three eighths of what others
+// have not reserved. The rest is for what they have let go of and the collector
+// has not found yet, which is most just after spilling, and for records that are
+// being sorted: measured, with it the process grows by less than twice the quota
+// while changes come as fast as they can. The least share keeps runs long when others take all the quota.
 func (p *Pool) share() int64 {
-	return max((p.quota-p.reserved.Load())/4*3, p.quota/8)
+	return max((p.quota-p.reserved.Load())/8*3, p.quota/8)
 }
 
 // over reports whether the sorters hold more than their share.
