@@ -48,10 +48,10 @@ type Validator struct {
 	mu         sync.Mutex
 	violations []string
 	omitted    int
-	rows       map[changeID]*delivery
-	latest     map[string]*delivery // by row key: the newest change of the row
-	ddls       map[int64]*event.DDL // by job id
-	checkpoint event.Ts             // the highest reported in any run
+	rows       map[changeID]*event.RowChanged
+	latest     map[string]*event.RowChanged // by row key: the newest change of the row
+	ddls       map[int64]*event.DDL         // by job id
+	checkpoint event.Ts                     // the highest reported in any run
 	repeats    int
 	run        run
 }
@@ -62,15 +62,8 @@ type changeID struct {
 	ts  event.Ts
 }
 
-// delivery is a change that has come at least once.
-type delivery struct {
-	row   *event.RowChanged
-	acked int // the last run in which the sink acknowledged it
-}
-
 // run is what holds from one start of the changefeed to the next.
 type run struct {
-	number      int
 	start       event.Ts
 	checkpoint  event.Ts
 	rows, ddls  map[int64]event.Ts         // by table id: the newest row and DDL
@@ -90,7 +83,7 @@ func Validate(inner sink.Sink, cfg ValidatorConfig) *Validator {
 	}
 	v := &Validator{
 		cfg: cfg, inner: inner,
-		rows: map[changeID]*delivery{}, latest: map[string]*delivery{}, ddls: map[int64]*event.DDL{},
+		rows: map[changeID]*event.RowChanged{}, latest: map[string]*event.RowChanged{}, ddls: map[int64]*event.DDL{},
 	}
 	v.begin(cfg.StartTs)
 	return v
@@ -119,7 +112,7 @@ func (v *Validator) Resume(ts event.Ts) {
 
 func (v *Validator) begin(start event.Ts) {
 	v.run = run{
-		number: v.run.number + 1, start: start, checkpoint: start,
+		start: start, checkpoint: start,
 		rows: map[int64]event.Ts{}, ddls: map[int64]event.Ts{}, acked: map[string]event.Ts{},
 		pending: map[changeID]struct{}{}, pendingDDLs: map[int64]event.Ts{}, ackedDDLs: map[int64]struct{}{},
 		schemas: map[int64]*event.TableInfo{}, writing: map[int64]int{},

@@ -38,7 +38,6 @@ func (v *Validator) endRows(rows []*event.RowChanged, acked bool) {
 	for _, row := range rows {
 		id := changeID{string(row.Key), row.CommitTs}
 		delete(v.run.pending, id)
-		v.rows[id].acked = v.run.number
 		v.run.acked[id.key] = max(v.run.acked[id.key], row.CommitTs)
 	}
 }
@@ -94,8 +93,8 @@ func (v *Validator) checkRowOrder(row *event.RowChanged) {
 	v.run.pending[id] = struct{}{}
 	if first := v.rows[id]; first != nil {
 		v.repeats++
-		if !sameChange(first.row, row) {
-			v.violate("%s key %x at %d came twice, as %s and as %s", name, row.Key, row.CommitTs, describe(first.row), describe(row))
+		if !sameChange(first, row) {
+			v.violate("%s key %x at %d came twice, as %s and as %s", name, row.Key, row.CommitTs, describe(first), describe(row))
 		}
 		return
 	}
@@ -103,28 +102,28 @@ func (v *Validator) checkRowOrder(row *event.RowChanged) {
 		v.violate("%s key %x at %d is new at or below checkpoint %d", name, row.Key, row.CommitTs, v.checkpoint)
 	}
 	latest := v.latest[id.key]
-	if latest != nil && latest.row.CommitTs > row.CommitTs {
-		v.violate("%s key %x at %d is new after %d of the same row", name, row.Key, row.CommitTs, latest.row.CommitTs)
+	if latest != nil && latest.CommitTs > row.CommitTs {
+		v.violate("%s key %x at %d is new after %d of the same row", name, row.Key, row.CommitTs, latest.CommitTs)
 	}
 	if !v.cfg.Filtered {
 		v.checkOldImage(row, latest)
 	}
-	d := &delivery{row: row.Clone()}
+	d := row.Clone()
 	v.rows[id] = d
-	if latest == nil || latest.row.CommitTs < row.CommitTs {
+	if latest == nil || latest.CommitTs < row.CommitTs {
 		v.latest[id.key] = d
 	}
 }
 
 // checkOldImage compares a change's old image with the row as it was left; a
 // difference means that a change between is lost.
-func (v *Validator) checkOldImage(row *event.RowChanged, before *delivery) {
+func (v *Validator) checkOldImage(row *event.RowChanged, before *event.RowChanged) {
 	var want []string
 	switch {
-	case before != nil && !sameSchema(before.row.Table, row.Table):
+	case before != nil && !sameSchema(before.Table, row.Table):
 		return // columns came or went, and DDLs may have changed values
-	case before != nil && before.row.Columns != nil:
-		want = texts(before.row.Columns)
+	case before != nil && before.Columns != nil:
+		want = texts(before.Columns)
 	case before == nil && v.cfg.Base == nil:
 		return
 	case before == nil:
@@ -203,7 +202,8 @@ func touched(d *event.DDL) []*event.TableInfo {
 	var out []*event.TableInfo
 	for _, c := range d.Changes {
 		for _, t := range []*event.TableInfo{c.Before, c.After} {
-			if t != nil {
+			same := func(o *event.TableInfo) bool { return o.ID == t.ID && slices.Equal(o.PhysicalIDs(), t.PhysicalIDs()) }
+			if t != nil && !slices.ContainsFunc(out, same) {
 				out = append(out, t)
 			}
 		}

@@ -29,9 +29,9 @@ func (v *Validator) State(ts event.Ts) *State {
 		ddl *event.DDL
 	}
 	var changes []change
-	for id, d := range v.rows {
+	for id, row := range v.rows {
 		if id.ts <= ts {
-			changes = append(changes, change{ts: id.ts, row: d.row})
+			changes = append(changes, change{ts: id.ts, row: row})
 		}
 	}
 	for _, d := range v.sortedDDLs() {
