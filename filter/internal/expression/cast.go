@@ -20,6 +20,7 @@ var (
 	errDigits      = errors.New("how many digits this shows is uncertain: write CAST(… AS DECIMAL(m,n))")
 	errTimeText    = errors.New("only literal strings become dates or times of day here: compare with a column of such a type, or as text")
 	errTextOnly    = errors.New("this is the name of an ENUM or SET element, not a number: write CAST(… AS CHAR), or the column + 0")
+	errRounded     = errors.New("CAST(… AS DECIMAL) among floats is not exact: write ROUND(…, n)")
 	errRange       = errors.New("the number is out of range")
 	errDateLiteral = errors.New("not a date: write 'YYYY-MM-DD' or 'YYYY-MM-DD hh:mm:ss.ffffff'")
 	errTimeLiteral = errors.New("not a time of day: write 'hh:mm:ss.ffffff'")
@@ -176,6 +177,9 @@ func (n *node) asReal() (*node, error) {
 			return float64(i), ok
 		}
 	case kindDecimal:
+		if n.rounded && !n.constant {
+			return nil, errRounded
+		}
 		f := n.decimals
 		out.reals = func(m *machine) (float64, bool) {
 			d, ok := f(m)

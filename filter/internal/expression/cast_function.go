@@ -87,14 +87,16 @@ func castDecimal(n *node, precision, scale int) (*node, error) {
 	one := decimalOfInt(-1)
 	limit, _ = addDecimals(limit, one) // the largest number, without its point
 	f := d.decimals
-	return fold(newDecimal(scale, func(m *machine) (decimal, bool) {
+	out := newDecimal(scale, func(m *machine) (decimal, bool) {
 		v, ok := f(m)
 		v, fits := v.withScale(scale)
 		if !fits || compareCoef(&v.coef, &limit.coef) > 0 {
 			v.coef = limit.coef
 		}
 		return v.normal(), ok
-	}), d)
+	})
+	out.rounded = true
+	return fold(out, d)
 }
 
 func castString(n *node, charset string, length int) (*node, error) {

@@ -83,6 +83,12 @@ func sharedCollation(nodes ...*node) (c collation, s strength, ok bool) {
 			return c, s, false
 		}
 	}
+	for _, n := range nodes {
+		// Bytes become text only if they are valid.
+		if !c.binary && n.kind == kindString && n.collation.binary && !n.constant {
+			return c, s, false
+		}
+	}
 	return c, s, true
 }
 

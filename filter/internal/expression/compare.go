@@ -32,7 +32,7 @@ func (o outcome) mirrored() outcome {
 }
 
 var (
-	errCollation   = errors.New("the strings have different collations: write COLLATE behind one")
+	errCollation   = errors.New("the strings have different collations, or are text and bytes: write COLLATE behind one, or CAST(… AS BINARY)")
 	errUnknownBits = errors.New("a string and a BIT cannot be compared: compare numbers")
 	errYearText    = errors.New("compare a YEAR with a number of four digits")
 )

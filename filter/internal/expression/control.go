@@ -135,6 +135,8 @@ func first[T any](list []func(*machine) (T, bool)) func(*machine) (T, bool) {
 	}
 }
 
+var errTies = errors.New("of strings that differ and are equal, which one is the least or greatest depends on the version of TiDB: compare with each, or CAST them AS BINARY")
+
 var errMixedResults = errors.New("the results are of kinds that cannot be mixed here: CAST them to one")
 
 // unify finds the type that results of different types have in common, and
@@ -218,6 +220,12 @@ func commonType(known []*node) (*node, error) {
 		out.unsigned = out.unsigned && n.unsigned
 		out.scale = max(out.scale, n.scale)
 	}
+	for _, n := range known {
+		out.rounded = out.rounded || n.rounded
+		if out.kind == kindDecimal && n.kind == kindDecimal && n.inexactText && len(known) > 1 {
+			return nil, errDigits
+		}
+	}
 	if out.kind == kindString {
 		out.tp, out.scale = event.TypeVarString, -1
 	}
@@ -268,8 +276,8 @@ func extremum(want outcome, list []*node) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out.kind == kindString && out.collation.unknown {
-		return nil, errUnknownCollation(out.collation.name)
+	if c := out.collation; out.kind == kindString && (c.unknown || c.weight != nil || c.pad) {
+		return nil, errTies
 	}
 	coll := out.collation
 	out.inexactText = out.inexactText || out.kind == kindDecimal

@@ -44,6 +44,9 @@ type node struct {
 	// textOnly: the node is text, but made of an ENUM or SET, of which MySQL would
 	// take the number among numbers.
 	textOnly bool
+	// rounded: written as CAST(… AS DECIMAL). Versions of TiDB differ in whether
+	// it is still rounded when it becomes a float.
+	rounded bool
 	// inexactText: how many digits the text would have is not known.
 	inexactText bool
 	at          int // offset in the source, for messages

@@ -422,18 +422,17 @@ func pad(a []*node, front bool) (*node, error) {
 	}), s...)
 }
 
-func instr(a []*node) (*node, error) {
-	if c, _, err := collationOf(a...); err == nil && c.weight != nil {
-		return nil, errors.New("INSTR is not exact with this collation: write LOCATE(b, a)")
-	}
-	return locate(a[1], a[0])
-}
+func instr(a []*node) (*node, error) { return locate(a[1], a[0]) }
 
 // locate compiles LOCATE: where a string stands in another, from 1, or 0.
 func locate(a, b *node) (*node, error) {
 	c, _, err := collationOf(a, b)
 	if err != nil {
 		return nil, err
+	}
+	if c.weight != nil {
+		// Some versions of TiDB compare letters in lower case instead, with accents.
+		return nil, errors.New("LOCATE and INSTR are not exact with this collation: write COLLATE utf8mb4_bin, or LIKE")
 	}
 	s, err := texts([]*node{a, b})
 	if err != nil {
@@ -446,45 +445,12 @@ func locate(a, b *node) (*node, error) {
 			return 0, false
 		}
 		in, ok := g(m)
-		return c.index(in, v), ok
-	}), s...)
-}
-
-// index is the place of a string in another, in characters from 1, 0 if it is
-// not there.
-func (c *collation) index(s, part string) int64 {
-	if c.weight == nil {
-		i := strings.Index(s, part)
+		i := strings.Index(in, v)
 		if i < 0 {
-			return 0
+			return 0, ok
 		}
-		return c.count(s[:i]) + 1
-	}
-	for place := int64(1); ; place++ {
-		if c.hasPrefix(s, part) {
-			return place
-		}
-		if s == "" {
-			return 0
-		}
-		_, size := c.next(s)
-		s = s[size:]
-	}
-}
-
-func (c *collation) hasPrefix(s, prefix string) bool {
-	for prefix != "" {
-		if s == "" {
-			return false
-		}
-		r, n := c.next(s)
-		want, size := c.next(prefix)
-		if !c.equalRunes(r, want) {
-			return false
-		}
-		s, prefix = s[n:], prefix[size:]
-	}
-	return true
+		return c.count(in[:i]) + 1, ok
+	}), s...)
 }
 
 func findInSet(a []*node) (*node, error) {

@@ -108,6 +108,16 @@ func minutes(d time.Duration) int64      { return int64(d.Abs() / time.Minute % 
 func seconds(d time.Duration) int64      { return int64(d.Abs() / time.Second % 60) }
 func microseconds(d time.Duration) int64 { return int64(d.Abs() / time.Microsecond % 1e6) }
 
+// signed is f with the sign of the time of day: EXTRACT has it, HOUR() has not.
+func signed(f func(time.Duration) int64) func(time.Duration) int64 {
+	return func(d time.Duration) int64 {
+		if d < 0 {
+			return -f(d)
+		}
+		return f(d)
+	}
+}
+
 // ofClock makes a function of a time of day, also that of a date, to an integer.
 func ofClock(f func(time.Duration) int64) func([]*node) (*node, error) {
 	return func(a []*node) (*node, error) {
@@ -443,13 +453,13 @@ func partOf(unit ast.TimeUnitType) func([]*node) (*node, error) {
 	case ast.TimeUnitDay:
 		return ofDate(func(p packedTime) (int64, bool) { return int64(p.fields().Day), true })
 	case ast.TimeUnitHour:
-		return ofClock(hours)
+		return ofClock(signed(hours))
 	case ast.TimeUnitMinute:
-		return ofClock(minutes)
+		return ofClock(signed(minutes))
 	case ast.TimeUnitSecond:
-		return ofClock(seconds)
+		return ofClock(signed(seconds))
 	case ast.TimeUnitMicrosecond:
-		return ofClock(microseconds)
+		return ofClock(signed(microseconds))
 	}
 	return nil
 }
