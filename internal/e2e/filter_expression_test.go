@@ -116,6 +116,9 @@ func (g expressions) condition(depth int) string {
 		list := make([]string, 1+g.IntN(6))
 		for i := range list {
 			list[i] = g.pick(g.numberLiteral(), g.numberLiteral(), g.number(0), "NULL")
+			if list[i] == "18446744073709551615" { // this TiDB takes it for the -1 that may stand beside it
+				list[i] = "256"
+			}
 		}
 		return n + " " + not + "IN (" + strings.Join(list, ", ") + ")"
 	case 8:
@@ -209,7 +212,8 @@ func (g expressions) number(depth int) string {
 	case 22:
 		return "INSTR(" + g.pick("sb", "sc", "sx", "sg") + ", " + g.text() + ")"
 	case 23:
-		return "FIND_IN_SET(" + g.text() + ", " + g.str(depth-1) + ")"
+		// Of several equal members this TiDB takes now the first, now the last.
+		return "(FIND_IN_SET(" + g.text() + ", " + g.str(depth-1) + ") > 0)"
 	case 24:
 		return "STRCMP(" + g.str(depth-1) + ", " + g.text() + ")"
 	case 25:

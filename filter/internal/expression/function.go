@@ -101,9 +101,9 @@ var functions = map[string]function{
 	"timestampdiff":  {3, 3, timestampDiff},
 	"extract":        {2, 2, extract},
 
-	"dateliteral":      simple(1, 1, dateLiteral),
-	"timestampliteral": simple(1, 1, timestampLiteral),
-	"timeliteral":      simple(1, 1, timeLiteral),
+	ast.DateLiteral:      simple(1, 1, dateLiteral),
+	ast.TimestampLiteral: simple(1, 1, timestampLiteral),
+	ast.TimeLiteral:      simple(1, 1, timeLiteral),
 }
 
 // call compiles a function.
