@@ -24,7 +24,8 @@ type Run struct {
 type reading struct {
 	space   []byte
 	lo, hi  int    // space[lo:hi] is the file from run.offset on
-	behind  int64  // length of the first block and of the values behind it
+	values  int    // length of the values behind the first block
+	behind  int64  // length of the block and of those values
 	head    entry  // the next change
 	entries []byte // of the first block, after head
 }
@@ -121,6 +122,10 @@ func (r *Run) readHead() error {
 	if err != nil {
 		return wrap("read", r.file.name, r.offset, err)
 	}
+	if in.head.apart && (len(rest) > 0 || in.head.valueLen+in.head.oldLn != in.values) {
+		return wrap("read", r.file.name, r.offset,
+			fmt.Errorf("%w: entry with values of %d and %d bytes, %d behind the block", ErrCorrupt, in.head.valueLen, in.head.oldLn, in.values))
+	}
 	in.entries, r.next = rest, in.head.kv.CommitTs
 	return nil
 }
@@ -143,7 +148,7 @@ func (r *Run) loadBlock() error {
 	if err != nil {
 		return wrap("read", r.file.name, r.offset, err)
 	}
-	in.entries, in.behind = entries, block+values
+	in.entries, in.values, in.behind = entries, int(values), block+values
 	return nil
 }
 
