@@ -1,8 +1,16 @@
 package sorter_test
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -57,10 +65,10 @@ func closeSorter(t testing.TB, s *sorter.Sorter) {
 // they get goes to disk, in many small runs.
 func TestSpilledAgainstModel(t *testing.T) {
 	seed := randomSeed(t)
-	for round := range uint64(12) {
+	for round := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, round))
 		start := event.Ts(rng.Uint64N(1 << 60))
-		quota := int64(1) << (12 + rng.IntN(9))
+		quota := int64(1) << (13 + rng.IntN(7))
 		pool, dir := newPool(t, quota)
 		var sorters [3]*sorter.Sorter
 		var models [3]*model
@@ -69,7 +77,7 @@ func TestSpilledAgainstModel(t *testing.T) {
 		}
 		spread := uint64(1) << (4 + rng.IntN(30))
 		var most int64
-		for range 500 {
+		for range 300 {
 			i := rng.IntN(len(sorters))
 			step(t, rng, sorters[i], models[i], spread)
 			_, disk := pool.Usage()
@@ -94,5 +102,226 @@ func TestSpilledAgainstModel(t *testing.T) {
 			closeSorter(t, s)
 		}
 		wantFiles(t, dir, 0)
+	}
+}
+
+// TestConcurrentSpills has several goroutines add to several sorters of a small
+// pool, while others take, and holds each output to the order.
+func TestConcurrentSpills(t *testing.T) {
+	const adders, steps, tables = 4, 60, 3
+	const span = event.Ts(1000) // commit ts of a step
+	seed := randomSeed(t)
+	pool, dir := newPool(t, 256<<10)
+	var all sync.WaitGroup
+	for table := range uint64(tables) {
+		s := pool.New(0)
+		var want []event.RawKV
+		var wantLock sync.Mutex
+		var added [steps]sync.WaitGroup
+		for i := range added {
+			added[i].Add(adders)
+		}
+		for adder := range uint64(adders) {
+			all.Go(func() {
+				rng := rand.New(rand.NewPCG(seed, table<<8+adder))
+				for i := range steps {
+					kvs := make([]event.RawKV, 1+rng.IntN(100))
+					for j := range kvs {
+						start := event.Ts(i) * span
+						kvs[j] = put(fmt.Sprintf("%d-%d", adder, rng.IntN(50)), start, start+1+event.Ts(rng.Uint64N(uint64(span))))
+						kvs[j].Value = bytes.Repeat([]byte{byte(kvs[j].CommitTs)}, 100)
+					}
+					wantLock.Lock()
+					want = append(want, kvs...)
+					wantLock.Unlock()
+					add(t, s, kvs)
+					added[i].Done()
+				}
+			})
+		}
+		resolved := make(chan struct{}, steps)
+		all.Go(func() {
+			for i := range steps {
+				added[i].Wait()
+				s.Resolve(event.Ts(i+1) * span)
+				resolved <- struct{}{}
+			}
+		})
+		all.Go(func() {
+			var got []event.RawKV
+			for last := event.Ts(0); last < steps*span; {
+				var through event.Ts
+				var err error
+				if last%span == 0 { // or it has not come to a resolved ts
+					<-resolved
+				}
+				if got, through, err = s.Take(got, noLimit, 500, anySize); err != nil || through < last {
+					t.Errorf("through %d after %d, error %v", through, last, err)
+					return
+				}
+				last = through
+			}
+			slices.SortFunc(want, order)
+			want = slices.CompactFunc(want, func(a, b event.RawKV) bool { return order(a, b) == 0 })
+			if !slices.EqualFunc(got, want, func(a, b event.RawKV) bool { return order(a, b) == 0 && bytes.Equal(a.Value, b.Value) }) {
+				t.Errorf("table %d: took %d changes, want %d, or not the same", table, len(got), len(want))
+			}
+			closeSorter(t, s)
+		})
+	}
+	all.Wait()
+	wantFiles(t, dir, 0)
+}
+
+// TestLargestIsSpilled: a table that is written much does not push small ones
+// out of memory.
+func TestLargestIsSpilled(t *testing.T) {
+	pool, dir := newPool(t, 80<<10) // 30 KiB for the sorters
+	small, large := pool.New(0), pool.New(0)
+	add(t, small, []event.RawKV{put("a", 1, 2)})
+	for i := range event.Ts(300) {
+		add(t, large, []event.RawKV{put("b", i, i+1)})
+	}
+	wantFiles(t, dir, 1)
+	_, before := pool.Usage()
+	closeSorter(t, large)
+	if _, after := pool.Usage(); before == 0 || after != 0 {
+		t.Errorf("%d bytes on disk before the large sorter was closed, %d after", before, after)
+	}
+	small.Resolve(5)
+	got, through := take(t, small, noLimit, anyRows, anySize)
+	expect(t, got, through, 5, "2/1 put a")
+	closeSorter(t, small)
+}
+
+// TestReserved: what others take from the quota is missing to the sorters.
+func TestReserved(t *testing.T) {
+	pool, dir := newPool(t, 1<<20)
+	s := pool.New(0)
+	kv := put("a", 1, 2)
+	kv.Value = make([]byte, 200<<10)
+	add(t, s, []event.RawKV{kv})
+	wantFiles(t, dir, 0)
+	pool.Reserve(1 << 20)
+	add(t, s, []event.RawKV{put("a", 1, 3)})
+	wantFiles(t, dir, 1)
+	add(t, s, []event.RawKV{put("a", 1, 4)}) // less than is worth a file
+	wantFiles(t, dir, 1)
+	pool.Reserve(-1 << 20)
+	s.Resolve(9)
+	got, through := take(t, s, noLimit, anyRows, anySize)
+	expect(t, got, through, 9, "2/1 put a", "3/1 put a", "4/1 put a")
+	closeSorter(t, s)
+}
+
+// TestFailedPool: after a failure nothing moves on, so that nobody takes what is
+// left for all there is.
+func TestFailedPool(t *testing.T) {
+	notDir := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(notDir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pool := sorter.NewPool(1<<20, spill.Config{Dir: notDir, Name: "test"})
+	s, other := pool.New(0), pool.New(0)
+	add(t, other, []event.RawKV{put("a", 1, 2)})
+	other.Resolve(2)
+	kv := put("a", 1, 2)
+	kv.Value = make([]byte, 1<<20)
+	err := s.Add([]event.RawKV{kv})
+	if err == nil || !strings.Contains(err.Error(), notDir) {
+		t.Errorf("Add: %v", err)
+	}
+	for _, s := range []*sorter.Sorter{s, other} {
+		if again := s.Add([]event.RawKV{put("b", 1, 3)}); !errors.Is(again, err) {
+			t.Errorf("Add after a failure: %v", again)
+		}
+		before := s.ResolvedTs()
+		s.Resolve(9)
+		if ts := s.ResolvedTs(); ts != before {
+			t.Errorf("resolved ts %d after a failure", ts)
+		}
+		if rows, _ := s.Pending(); rows != 1 {
+			t.Errorf("%d rows pending, want 1", rows)
+		}
+		if rows, _, again := s.Take(nil, noLimit, anyRows, anySize); !errors.Is(again, err) || len(rows) != 0 {
+			t.Errorf("Take after a failure: %d rows, %v", len(rows), again)
+		}
+		closeSorter(t, s)
+	}
+	if err := pool.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSpilledMemoryIsReleased spills many changes and looks at the heap, with
+// all on disk and in the middle of reading back.
+func TestSpilledMemoryIsReleased(t *testing.T) {
+	const n, valueSize, quota = 3000, 10_000, 2 << 20
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	pool, _ := newPool(t, quota)
+	s := pool.New(0)
+	before := heap()
+	for i := range n {
+		kv := put("k", 1, event.Ts(2+i*7919%n))
+		kv.Value = make([]byte, valueSize)
+		add(t, s, []event.RawKV{kv})
+	}
+	if held := heap() - before; held > quota {
+		t.Errorf("%d bytes held with all added", held)
+	}
+	s.Resolve(n + 2)
+	for taken := 0; taken < n; {
+		rows, _, err := s.Take(nil, noLimit, 500, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken += len(rows)
+		rows = nil
+		if held := heap() - before; held > quota {
+			t.Errorf("%d bytes held after %d were taken", held, taken)
+		}
+	}
+	if held := heap() - before; held > quota/20 {
+		t.Errorf("%d bytes held by an empty sorter", held)
+	}
+	closeSorter(t, s)
+}
+
+// TestCloseEndsSpilling closes sorters and pool while others add.
+func TestCloseEndsSpilling(t *testing.T) {
+	for range 20 {
+		pool, _ := newPool(t, 16<<10)
+		var all sync.WaitGroup
+		for range 2 {
+			s := pool.New(0)
+			ready := make(chan struct{})
+			begun := sync.OnceFunc(func() { close(ready) })
+			all.Go(func() {
+				defer begun()
+				for i := range event.Ts(400) {
+					if err := s.Add([]event.RawKV{put("a", i, i+1)}); err != nil {
+						return // closed
+					}
+					if i == 100 {
+						begun()
+					}
+				}
+			})
+			all.Go(func() {
+				<-ready
+				closeSorter(t, s)
+			})
+		}
+		all.Go(func() {
+			if err := pool.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Wait()
 	}
 }
