@@ -25,6 +25,11 @@ test: $(PLAYGROUND) ## run all tests, end-to-end ones against a real TiDB; SEED=
 	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test $(RACE) -count=1 -timeout 20m ./...
 	cd examples/playground && $(GO) test -count=1 -timeout 20m ./...
 
+.PHONY: soak
+soak: $(PLAYGROUND) ## random workload, DDL and faults for SECONDS=n (60); SEED=s repeats one
+	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) SOAK_SECONDS=$(or $(SECONDS),60) \
+		$(GO) test $(RACE) -count=1 -timeout 0 -v -run TestEveryChangeArrives ./internal/e2e
+
 .PHONY: check
 check: ## format, vet, lint, import rules, tidy
 	$(GO) run $(GOLANGCI) fmt --diff

@@ -14,11 +14,11 @@ import (
 	"github.com/tidbcdc/tidbcdc/filter"
 )
 
-// TestEveryChangeArrives runs a random workload with DDL and faults, follows it
-// with a changefeed that is stopped and resumed on the way, and holds what it
-// delivered against what TiDB has, at several timestamps.
+// TestEveryChangeArrives runs a random workload with DDL and faults of stores and
+// sink, follows it with a changefeed that is stopped and resumed on the way, and
+// holds what it delivered against what TiDB has, at several timestamps.
 func TestEveryChangeArrives(t *testing.T) {
-	ctx := testContext(t, 5*time.Minute)
+	ctx := testContext(t, 3*workloadTime()+5*time.Minute)
 	seed := seed(t)
 	db := database(t, "every")
 	up := dial(t)
@@ -34,10 +34,11 @@ func TestEveryChangeArrives(t *testing.T) {
 	go chaos(busy, cluster, func() []int64 { return physicalIDs(busy, db) }, seed)
 
 	rec := newRecorder()
+	sink := newFlaky(rec, seed)
 	checkpoints := &cdc.MemoryCheckpoints{}
 	feed := func(target event.Ts) *cdc.Changefeed {
 		return newFeed(t, cdc.Config{
-			ID: "every", Upstream: up, Sink: rec, Filter: rules(t, "every.*"), StartTs: start, TargetTs: target,
+			ID: "every", Upstream: up, Sink: sink, Filter: rules(t, "every.*"), StartTs: start, TargetTs: target,
 			Checkpoints: checkpoints, ForceReplicate: true, WriteConcurrency: 2, CheckpointInterval: 50 * time.Millisecond,
 			BatchRows: 64,
 		})
@@ -57,8 +58,8 @@ func TestEveryChangeArrives(t *testing.T) {
 	}
 
 	rows, ddls, repeats := rec.counts()
-	t.Logf("%d transactions, %d DDLs, %d refused; delivered %d rows, %d DDLs, %d repeats",
-		w.committed.Load(), w.altered.Load(), w.failed.Load(), rows, ddls, repeats)
+	t.Logf("%d transactions, %d DDLs, %d refused; delivered %d rows, %d DDLs, %d repeats, %d failed writes",
+		w.committed.Load(), w.altered.Load(), w.failed.Load(), rows, ddls, repeats, sink.failures.Load())
 	for _, v := range rec.violations {
 		t.Error(v)
 	}
@@ -70,10 +71,11 @@ func TestEveryChangeArrives(t *testing.T) {
 	}
 }
 
-// workloadTime is how long each run of the changefeed goes on; E2E_SECONDS sets it.
+// workloadTime is how long each of three runs of the changefeed goes on;
+// SOAK_SECONDS sets the time of all.
 func workloadTime() time.Duration {
-	if s, err := strconv.Atoi(os.Getenv("E2E_SECONDS")); err == nil {
-		return time.Duration(s) * time.Second
+	if s, err := strconv.Atoi(os.Getenv("SOAK_SECONDS")); err == nil {
+		return time.Duration(s) * time.Second / 3
 	}
 	return 4 * time.Second
 }

@@ -344,6 +344,11 @@ func (d *ddlSession) next() string {
 func chaos(ctx context.Context, p *playground.Playground, tableIDs func() []int64, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	tick := time.NewTicker(150 * time.Millisecond)
+	defer func() { // none stays down
+		for _, s := range p.Stores {
+			_ = p.StartStore(context.WithoutCancel(ctx), s.ID)
+		}
+	}()
 	defer tick.Stop()
 	for {
 		select {
@@ -361,10 +366,24 @@ func chaos(ctx context.Context, p *playground.Playground, tableIDs func() []int6
 	}
 }
 
+// outage takes a store off the network for a while.
+func outage(ctx context.Context, p *playground.Playground, store uint64, d time.Duration) error {
+	if err := p.StopStore(ctx, store); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return p.StartStore(context.WithoutCancel(ctx), store)
+}
+
 func fault(ctx context.Context, p *playground.Playground, r *rand.Rand, id int64) error {
 	start := binary.BigEndian.AppendUint64([]byte{'t'}, uint64(id)^(1<<63))
 	end := binary.BigEndian.AppendUint64([]byte{'t'}, uint64(id+1)^(1<<63))
-	switch n := r.IntN(12); {
+	switch n := r.IntN(13); {
+	case n == 12:
+		return outage(ctx, p, p.Stores[r.IntN(len(p.Stores))].ID, time.Duration(r.IntN(500))*time.Millisecond)
 	case n < 4:
 		key := binary.BigEndian.AppendUint64(append(start, "_r"...), uint64(r.IntN(40))^(1<<63))
 		return p.Split(ctx, key)
