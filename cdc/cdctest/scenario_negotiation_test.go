@@ -234,7 +234,6 @@ func TestManyRegions(t *testing.T) {
 		regions = 2000
 	}
 	w := newWorld(t, cdctest.Config{ResolvedTsInterval: 200 * time.Millisecond}, func(cfg *puller.Config) {
-		cfg.SilentRegionTimeout, cfg.StuckRegionTimeout = time.Minute, time.Minute
 		cfg.ResolveLockAfter, cfg.ResolveLockInterval = 4*time.Second, 10*time.Second
 	})
 	w.splitTable(regions)

@@ -28,11 +28,13 @@ func TestBasic(t *testing.T) {
 	if changes, _ := p.count(); changes != 2 {
 		t.Errorf("%d changes before the commit, want 2", changes)
 	}
-	if sub := w.normal(w.region, nil); sub.ResolvedTs() != txn.StartTs {
+	sub := w.normal(w.region, nil)
+	if sub.ResolvedTs() != txn.StartTs {
 		t.Errorf("resolved ts %d, lock at %d", sub.ResolvedTs(), txn.StartTs)
 	}
 	txn.Commit()
 	w.verify()
+	w.undisturbed(sub)
 	if changes, _ := p.count(); changes != 3 {
 		t.Errorf("%d changes, want 3", changes)
 	}

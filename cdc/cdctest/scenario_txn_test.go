@@ -63,6 +63,7 @@ func TestBigTransaction(t *testing.T) {
 	}
 	txn.Commit()
 	w.verify()
+	w.undisturbed(sub)
 	if n := w.pending(); n != 0 {
 		t.Errorf("%d bytes are kept", n)
 	}
@@ -85,10 +86,11 @@ func TestLargeRows(t *testing.T) {
 func TestOnePhase(t *testing.T) {
 	w := newWorld(t, cdctest.Config{})
 	w.run(nil)
-	w.normal(w.region, nil)
+	s := w.normal(w.region, nil)
 	w.Begin().Insert(w.table, 1, "a").Insert(w.table, 2, "b").OnePhase()
 	w.Begin().Update(w.table, 1, "c").DeleteRow(w.table, 2).OnePhase()
 	w.verify()
+	w.undisturbed(s)
 	if n, _ := w.tapOf(w.table.Span()).count(); n != 4 {
 		t.Errorf("%d changes, want 4", n)
 	}
@@ -139,12 +141,13 @@ func TestPessimisticPrewrite(t *testing.T) {
 	w := newWorld(t, cdctest.Config{})
 	w.table.Insert(1, "a")
 	w.run(nil)
-	w.normal(w.region, nil)
+	s := w.normal(w.region, nil)
 	txn := w.Begin()
 	w.table.Update(1, "b") // after the transaction has begun
 	txn.ForUpdateTs = w.Oracle().Now()
 	txn.LockPessimistic(w.table.Key(1)).Update(w.table, 1, "c").Commit()
 	w.verify() // the validator compares old images
+	w.undisturbed(s)
 }
 
 // long is more than a commit record holds, so the value must come from the PREWRITE.
@@ -157,9 +160,10 @@ func TestFakePrewrite(t *testing.T) {
 		w := newWorld(t, old)
 		w.table.Insert(1, "a")
 		w.run(nil)
-		w.normal(w.region, nil)
+		s := w.normal(w.region, nil)
 		w.Begin().Update(w.table, 1, long).Prewrite().Heartbeat(time.Minute).Commit()
 		w.verify()
+		w.undisturbed(s)
 	})
 	t.Run("before the scanned prewrite", func(t *testing.T) {
 		w := newWorld(t, old)
@@ -167,10 +171,11 @@ func TestFakePrewrite(t *testing.T) {
 		txn := w.Begin().Update(w.table, 1, long).Prewrite()
 		w.HoldScans()
 		w.run(nil)
-		w.sub(w.region, nil)
+		s := w.sub(w.region, nil)
 		txn.Heartbeat(time.Minute).Commit()
 		w.ReleaseScans()
 		w.verify()
+		w.undisturbed(s)
 	})
 	t.Run("before the scanned commit", func(t *testing.T) {
 		w := newWorld(t, old)
@@ -182,6 +187,7 @@ func TestFakePrewrite(t *testing.T) {
 		s.SendRows(fakePrewrite(w.table.Key(1), txn.StartTs), commitRow(w.table.Key(1), txn.StartTs, ts))
 		w.ReleaseScans()
 		w.verify()
+		w.undisturbed(s)
 		if _, n := w.tapOf(w.table.Span()).count(); n != 1 {
 			t.Errorf("the change came %d times, want once", n)
 		}
@@ -209,6 +215,7 @@ func TestCommitBeforeScan(t *testing.T) {
 	s.SendRows(commitRow(w.table.Key(2), done.StartTs, ts))
 	w.ReleaseScans()
 	w.verify()
+	w.undisturbed(s)
 	if n, deliveries := w.tapOf(w.table.Span()).count(); n != 2 || deliveries != 2 {
 		t.Errorf("%d changes in %d deliveries, want each of 2 once", n, deliveries)
 	}
@@ -220,10 +227,11 @@ func TestRollbackBeforeScan(t *testing.T) {
 	txn := w.Begin().Insert(w.table, 1, long).Prewrite()
 	w.HoldScans()
 	w.run(nil)
-	w.sub(w.region, nil)
+	s := w.sub(w.region, nil)
 	txn.Rollback()
 	w.ReleaseScans()
 	w.verify()
+	w.undisturbed(s)
 	if n := w.pending(); n != 0 {
 		t.Errorf("%d bytes of the rolled back transaction are kept", n)
 	}
@@ -235,19 +243,20 @@ func TestRollbackBeforeScan(t *testing.T) {
 func TestOverlappedRollback(t *testing.T) {
 	w := newWorld(t, cdctest.Config{})
 	w.run(nil)
-	w.normal(w.region, nil)
+	s := w.normal(w.region, nil)
 	ts := w.table.Insert(1, "a")
 	w.OverlapRollback(w.table.Key(1), ts)
 	txn := w.Begin().Update(w.table, 1, long).Prewrite()
 	w.OverlapRollback(w.table.Key(1), ts)
 	txn.Commit()
 	w.verify()
+	w.undisturbed(s)
 }
 
 // 26: the store has missed the end of a lock. Nothing is found to resolve, so
 // the region is subscribed anew.
 func TestMissedUnlock(t *testing.T) {
-	w := newWorld(t, cdctest.Config{})
+	w := newWorld(t, cdctest.Config{}, standstillMatters)
 	w.run(nil)
 	old := w.normal(w.region, nil)
 	stuck := w.Oracle().Now()

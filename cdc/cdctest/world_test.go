@@ -31,11 +31,17 @@ import (
 const patience = 2 * time.Minute
 
 // Timeouts of the client, short so that what it does about time is seen soon.
+// The latter two are for tests that ask for them: on a busy machine others could
+// run into them.
 const (
 	resolveLockAfter = 50 * time.Millisecond
-	silentAfter      = 300 * time.Millisecond
+	silentAfter      = time.Second
 	stuckAfter       = 600 * time.Millisecond
 )
+
+func silenceMatters(cfg *puller.Config) { cfg.SilentRegionTimeout = silentAfter }
+
+func standstillMatters(cfg *puller.Config) { cfg.StuckRegionTimeout = stuckAfter }
 
 // world is a cluster and a client of it that is put together like a changefeed,
 // except for the timeouts.
@@ -98,7 +104,7 @@ func (w *world) dial(change []func(*puller.Config)) {
 		Store: w.kv, PD: codec, ClusterID: w.ID(), Logger: w.logger(),
 		RetryBase: time.Millisecond, RetryMax: 20 * time.Millisecond, ReconnectDelay: 5 * time.Millisecond,
 		ResolveLockAfter: resolveLockAfter, ResolveLockInterval: 2 * resolveLockAfter,
-		SilentRegionTimeout: silentAfter, StuckRegionTimeout: stuckAfter,
+		SilentRegionTimeout: time.Hour, StuckRegionTimeout: time.Hour,
 	}
 	for _, fn := range change {
 		fn(&cfg)
@@ -417,6 +423,15 @@ func (w *world) verifyClient() {
 	}
 	if err := w.Err(); err != nil {
 		w.t.Errorf("protocol broken:\n%v", err)
+	}
+}
+
+// undisturbed fails if a subscription has ended: what happened to it is no
+// reason to take it anew, though that would hide a wrong turn.
+func (w *world) undisturbed(s *cdctest.Subscription) {
+	w.t.Helper()
+	if s.Ended() {
+		w.t.Errorf("region %d has been subscribed anew", s.RegionID)
 	}
 }
 
