@@ -120,7 +120,7 @@ func calculate(k kind, x, y *node, op calculation) (*node, error) {
 		}
 		return r, fits
 	})
-	n.inexactText = x.inexactText || y.inexactText
+	n.inexactText, n.unsure = x.inexactText || y.inexactText, x.unsure || y.unsure
 	return fold(n, x, y)
 }
 
@@ -225,6 +225,9 @@ func divide(a, b *node) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if k == kindDecimal && (x.unsure || y.unsure) {
+		return nil, errDigits
+	}
 	y = withoutZero(k, y)
 	n, err := calculate(k, x, y, calculation{
 		scale: min(x.scale+divisionDigits, maxScale), decimals: divDecimals,
@@ -316,6 +319,9 @@ func integerDivideDecimals(a, b *node) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if x.unsure || y.unsure {
+		return nil, errDigits
+	}
 	f, g := x.decimals, withoutZero(kindDecimal, y).decimals
 	unsigned := x.unsigned || y.unsigned
 	n := newInt(func(m *machine) (int64, bool) {
@@ -381,7 +387,7 @@ func negated(n *node) (*node, error) {
 			v, ok := f(m)
 			return v.negated(), ok
 		})
-		out.inexactText = d.inexactText
+		out.inexactText, out.unsure = d.inexactText, d.unsure
 		return fold(out, d)
 	}
 	r, err := n.asReal()

@@ -30,8 +30,10 @@ func column(info *event.ColumnInfo, offset int, zone *time.Location) (*node, str
 			if v.IsNull() {
 				return decimal{}, false
 			}
-			var buf [96]byte
-			d, _ := parseDecimal(v.AppendText(buf[:0])) // its text is a number in range
+			start := len(m.buf)
+			m.buf = v.AppendText(m.buf)
+			d, _ := parseDecimal(m.buf[start:]) // its text is a number in range
+			m.buf = m.buf[:start]
 			return d, true
 		}
 	case event.TypeDate, event.TypeNewDate, event.TypeDatetime, event.TypeTimestamp:

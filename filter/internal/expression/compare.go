@@ -166,11 +166,24 @@ func compare(o outcome, nullSafe bool, a, b *node) (*node, error) {
 	if a, err = refine(b, a); err != nil {
 		return nil, err
 	}
+	if o == equal && (neverEqual(a, b) || neverEqual(b, a)) {
+		return constantInt(0, false), nil
+	}
 	k, err := compareKind(a, b)
 	if err != nil {
 		return nil, err
 	}
 	return compareAs(k, o, nullSafe, a, b)
+}
+
+// neverEqual reports whether a literal is beyond what a signed column can hold:
+// TiDB then says false, also of NULL.
+func neverEqual(n, literal *node) bool {
+	if !n.column || n.kind != kindInt || n.unsigned || !literal.constant || literal.kind != kindInt || !literal.unsigned || literal.isNull() {
+		return false
+	}
+	v, _ := literal.ints(nil)
+	return v < 0
 }
 
 // compareAs compiles a comparison as values of a kind.

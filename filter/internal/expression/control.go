@@ -214,6 +214,7 @@ func commonType(known []*node) (*node, error) {
 		default:
 			out.tp = widerInt(out.tp, n.tp)
 		}
+		out.unsure = out.unsure || n.unsure || out.kind == kindDecimal && (n.scale != out.scale || n.kind != kindBefore)
 		if out.kind == kindDecimal && (kindBefore != kindDecimal || n.kind != kindDecimal) {
 			out.inexactText = true
 		}

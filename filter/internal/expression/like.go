@@ -119,6 +119,15 @@ func matchLike(c *collation, s, pattern string, escape byte) bool {
 		}
 		_, n := c.next(s[retryAt:])
 		retryAt += n
+		if b := pattern[retry]; c.weight == nil && b != '_' && b != escape {
+			// Only where this character stands can it go on. A byte within a
+			// character of UTF-8 is never equal to the first of one.
+			skip := strings.IndexByte(s[retryAt:], b)
+			if skip < 0 {
+				return false
+			}
+			retryAt += skip
+		}
 		p, at = retry, retryAt
 	}
 }

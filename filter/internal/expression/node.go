@@ -44,6 +44,9 @@ type node struct {
 	// textOnly: the node is text, but made of an ENUM or SET, of which MySQL would
 	// take the number among numbers.
 	textOnly bool
+	// unsure: a decimal whose digits after the point depend on which of several
+	// results it is, which a division would show.
+	unsure bool
 	// rounded: written as CAST(… AS DECIMAL). Versions of TiDB differ in whether
 	// it is still rounded when it becomes a float.
 	rounded bool
