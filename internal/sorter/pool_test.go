@@ -325,3 +325,38 @@ func TestCloseEndsSpilling(t *testing.T) {
 		all.Wait()
 	}
 }
+
+// TestBuffersAreBounded reads the runs of many sorters side by side, whose
+// buffers would take three times the quota together.
+func TestBuffersAreBounded(t *testing.T) {
+	const quota, tables, runs = 1 << 20, 20, 10
+	pool, _ := newPool(t, quota)
+	var sorters []*sorter.Sorter
+	for range tables {
+		sorters = append(sorters, pool.New(0))
+	}
+	for i := range event.Ts(runs) {
+		for _, s := range sorters {
+			for j := range event.Ts(20) {
+				kv := put("k", 1, 2+i+j*runs)
+				kv.Value = make([]byte, 1000)
+				add(t, s, []event.RawKV{kv})
+			}
+		}
+	}
+	for _, s := range sorters {
+		s.Resolve(1000)
+		if rows, _ := take(t, s, noLimit, 1, anySize); len(rows) != 1 {
+			t.Fatalf("took %d rows", len(rows))
+		}
+		if memory, _ := pool.Usage(); memory > quota/2 {
+			t.Errorf("%d bytes of memory in use", memory)
+		}
+	}
+	for _, s := range sorters {
+		if rows, _ := take(t, s, noLimit, anyRows, anySize); len(rows) != runs*20-1 {
+			t.Errorf("took %d rows", len(rows))
+		}
+		closeSorter(t, s)
+	}
+}
