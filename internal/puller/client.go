@@ -29,6 +29,7 @@ type Client struct {
 	tasks   *taskQueue
 	locks   chan lockJob
 	seed    maphash.Seed
+	frames  framePool
 	started time.Time // zero of the client's clock
 	lastID  atomic.Uint64
 

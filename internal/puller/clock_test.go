@@ -145,12 +145,15 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 		}
 		time.Sleep(scanPatience * c.cfg.SilentRegionTimeout)
 		inspect("waiting for its scan", regionNormal)
-		s.handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{
+		initialized := &cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{
 			RequestId: sub.id, RegionId: 1,
 			Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{
 				Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}},
 			}},
-		}}})
+		}}}
+		if err := s.handle(frameOf(t, initialized)); err != nil {
+			t.Fatal(err)
+		}
 		if r.scanning || s.mu.scanning != 0 {
 			t.Errorf("%d scans after the only one has ended", s.mu.scanning)
 		}
@@ -258,25 +261,26 @@ func BenchmarkIdleSpans(b *testing.B) {
 				s.register(r)
 			}
 			s.sendable(nil)
-			tick := make([]*cdcpb.ChangeDataEvent, n)
-			for i := range tick {
+			handle := func(msg *cdcpb.ChangeDataEvent) {
+				if err := s.handle(frameOf(b, msg)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range n {
 				id := uint64(i + 1)
-				s.handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{RequestId: id, RegionId: id,
+				handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{RequestId: id, RegionId: id,
 					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}}}}}}})
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
-			for i := range tick {
-				id := uint64(i + 1)
-				tick[i] = &cdcpb.ChangeDataEvent{ResolvedTs: &cdcpb.ResolvedTs{Regions: []uint64{id}, RequestId: id}}
-			}
 			b.ReportAllocs()
 			ts := uint64(10)
+			msg := &cdcpb.ChangeDataEvent{ResolvedTs: &cdcpb.ResolvedTs{Regions: []uint64{0}}}
 			for b.Loop() {
 				ts++
-				for _, msg := range tick {
-					msg.ResolvedTs.Ts = ts
-					s.handle(msg)
+				for id := range uint64(n) {
+					*msg.ResolvedTs = cdcpb.ResolvedTs{Regions: append(msg.ResolvedTs.Regions[:0], id+1), RequestId: id + 1, Ts: ts}
+					handle(msg)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/span")

@@ -35,7 +35,7 @@ const fakeClusterID = 1
 // cluster is client-go's mock of PD and the region cache in front of it, with
 // stores that speak the change data protocol as a test tells them.
 type cluster struct {
-	t      *testing.T
+	t      testing.TB
 	mock   *testutils.MockCluster
 	kv     *tikv.KVStore
 	stores []*store
@@ -51,7 +51,7 @@ type clusterOptions struct {
 	hijackKV func(tikv.Client) tikv.Client
 }
 
-func newCluster(t *testing.T, o clusterOptions) *cluster {
+func newCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()
 	client, mock, pdClient, err := testutils.NewMockTiKV("", nil)
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *cluster) start(change func(*puller.Config)) *puller.Client {
 	return client
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(string(bytes.TrimSpace(p)))
@@ -117,7 +117,7 @@ type storeOptions struct {
 // requests to the test.
 type store struct {
 	cdcpb.UnimplementedChangeDataServer
-	t           *testing.T
+	t           testing.TB
 	opts        storeOptions
 	addr        string
 	server      *grpc.Server
@@ -129,7 +129,7 @@ type store struct {
 	answer func(*request)
 }
 
-func newStore(t *testing.T, o storeOptions) *store {
+func newStore(t testing.TB, o storeOptions) *store {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,11 +1,11 @@
 package puller
 
 import (
+	"bytes"
 	"fmt"
 	"hash/maphash"
 	"time"
 
-	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
@@ -25,124 +25,142 @@ type matcher struct {
 
 	prewrites    prewriteTable
 	lastPrewrite time.Duration // on the stream's clock
-	commits      []*cdcpb.Event_Row
-	rollbacks    []*cdcpb.Event_Row
+	commits      []keptRow
+	rollbacks    []keptRow
 	bytes        int64 // held by all of the above
+
+	arrived    int64         // bytes of prewrites since repackedAt
+	repackedAt time.Duration // on the stream's clock
 }
 
-// emptyTableAge is how long an empty table of prewrites keeps its memory.
-const emptyTableAge = 5 * time.Second
+// keptRow is a COMMIT or ROLLBACK that waits for the end of the scan.
+type keptRow struct {
+	startTs, commitTs event.Ts
+	key               []byte
+	op                event.Op
+}
+
+func keep(r *row, payload []byte) keptRow {
+	return keptRow{startTs: r.startTs, commitTs: r.commitTs, op: r.op, key: bytes.Clone(r.key.of(payload))}
+}
+
+func (k *keptRow) size() int64 {
+	const overhead = 48 // the struct
+	return int64(overhead + len(k.key))
+}
 
 // protocolError is what a correct store never sends. The region is subscribed
 // again from its resolved ts, rather than emitting something doubtful.
 type protocolError struct {
-	what string
-	row  *cdcpb.Event_Row
-	ts   event.Ts
+	what                          string
+	key                           string
+	startTs, commitTs, resolvedTs event.Ts
 }
 
 func (e *protocolError) Error() string {
 	return fmt.Sprintf("%s: key %x, start ts %d, commit ts %d, region resolved ts %d",
-		e.what, e.row.GetKey(), e.row.GetStartTs(), e.row.GetCommitTs(), e.ts)
+		e.what, e.key, e.startTs, e.commitTs, e.resolvedTs)
 }
 
-func (m *matcher) violation(what string, row *cdcpb.Event_Row) error {
-	return &protocolError{what: what, row: row, ts: m.resolvedTs}
+func (m *matcher) violation(what string, key []byte, startTs, commitTs event.Ts) error {
+	return &protocolError{what: what, key: string(key), startTs: startTs, commitTs: commitTs, resolvedTs: m.resolvedTs}
 }
 
-// prewrite keeps a PREWRITE until its COMMIT or ROLLBACK.
-func (m *matcher) prewrite(row *cdcpb.Event_Row) {
-	startTs := event.Ts(row.StartTs)
-	hash := hashPrewrite(m.seed, startTs, row.Key)
-	p := prewrite{
-		startTs: startTs, generation: row.Generation,
-		key: row.Key, value: row.Value, old: row.OldValue,
-		op: opOf(row.OpType),
-	}
-	if i := m.prewrites.find(hash, startTs, row.Key); i >= 0 {
+// prewrite keeps a PREWRITE, whose bytes are p, until its COMMIT or ROLLBACK.
+func (m *matcher) prewrite(r *row, p packed) {
+	hash := hashPrewrite(m.seed, r.startTs, p.key())
+	entry := prewrite{packed: p, startTs: r.startTs, generation: r.generation, op: r.op}
+	m.arrived += int64(len(p.data))
+	if i := m.prewrites.find(hash, r.startTs, p.key()); i >= 0 {
 		e := m.prewrites.at(i)
 		// An empty value is a lock that was rewritten (TiKV before v6.2); a lower
 		// generation is an earlier flush of a pipelined transaction.
-		if len(row.Value) == 0 || row.Generation < e.generation {
+		if p.valueLen == 0 || r.generation < e.generation {
 			return
 		}
-		m.bytes += p.size() - e.size()
-		*e = p
+		m.bytes += entry.size() - e.size()
+		*e = entry
 		return
 	}
-	m.bytes += p.size()
-	m.prewrites.insert(hash, p)
+	m.bytes += entry.size()
+	m.prewrites.insert(hash, entry)
 }
 
-// commit appends the change of a COMMIT to rows, or keeps the COMMIT.
-func (m *matcher) commit(rows []event.RawKV, row *cdcpb.Event_Row) ([]event.RawKV, error) {
-	hash := hashPrewrite(m.seed, event.Ts(row.StartTs), row.Key)
-	i := m.prewrites.find(hash, event.Ts(row.StartTs), row.Key)
+// commit appends the change of a COMMIT to rows, or keeps the COMMIT. The change
+// has the bytes of the PREWRITE, so those of the COMMIT need no copy.
+func (m *matcher) commit(rows []event.RawKV, r *row, payload []byte) ([]event.RawKV, error) {
+	key := r.key.of(payload)
+	i := m.prewrites.find(hashPrewrite(m.seed, r.startTs, key), r.startTs, key)
 	if !m.initialized {
 		// An empty value may be a rewritten lock whose real PREWRITE, or whose
 		// COMMITTED, comes from the scan; a generation may be followed by a higher one.
-		if i < 0 || len(m.prewrites.at(i).value) == 0 || m.prewrites.at(i).generation != 0 {
-			m.commits = append(m.commits, row)
-			m.bytes += rowSize(row)
+		if i < 0 || m.prewrites.at(i).valueLen == 0 || m.prewrites.at(i).generation != 0 {
+			k := keep(r, payload)
+			m.commits = append(m.commits, k)
+			m.bytes += k.size()
 			return rows, nil
 		}
 	} else if i < 0 {
-		if event.Ts(row.CommitTs) <= m.startTs {
+		if r.commitTs <= m.startTs {
 			return rows, nil
 		}
-		return rows, m.violation("COMMIT without PREWRITE", row)
+		return rows, m.violation("COMMIT without PREWRITE", key, r.startTs, r.commitTs)
 	}
 	p := m.take(i)
-	return m.emit(rows, row, p.value, p.old)
+	return m.emit(rows, r.op, r.startTs, r.commitTs, &p)
 }
 
-// take removes and returns the prewrite in slot i.
-func (m *matcher) take(i int) prewrite {
-	p := *m.prewrites.at(i)
-	m.bytes -= p.size()
+// take removes the prewrite in slot i and returns its bytes.
+func (m *matcher) take(i int) packed {
+	e := m.prewrites.at(i)
+	p := e.packed
+	m.bytes -= e.size()
 	m.prewrites.remove(i)
 	return p
 }
 
-// committed appends a COMMITTED row: from the scan, or a one-phase commit.
-func (m *matcher) committed(rows []event.RawKV, row *cdcpb.Event_Row) ([]event.RawKV, error) {
-	return m.emit(rows, row, row.Value, row.OldValue)
+// committed appends a COMMITTED row, whose bytes are p: from the scan, or a
+// one-phase commit.
+func (m *matcher) committed(rows []event.RawKV, r *row, p packed) ([]event.RawKV, error) {
+	return m.emit(rows, r.op, r.startTs, r.commitTs, &p)
 }
 
 // emit checks a change against the resolved ts and appends it.
-func (m *matcher) emit(rows []event.RawKV, row *cdcpb.Event_Row, value, old []byte) ([]event.RawKV, error) {
-	commitTs := event.Ts(row.CommitTs)
+func (m *matcher) emit(rows []event.RawKV, op event.Op, startTs, commitTs event.Ts, p *packed) ([]event.RawKV, error) {
 	if commitTs <= m.startTs {
 		return rows, nil
 	}
 	if commitTs <= m.resolvedTs {
-		return rows, m.violation("commit ts at or below the resolved ts", row)
+		return rows, m.violation("commit ts at or below the resolved ts", p.key(), startTs, commitTs)
 	}
-	op := opOf(row.OpType)
+	value := p.value()
 	switch {
 	case op == event.OpPut && len(value) == 0:
-		return rows, m.violation("put without a value", row)
+		return rows, m.violation("put without a value", p.key(), startTs, commitTs)
 	case op == event.OpDelete:
 		value = nil
 	case op != event.OpPut:
-		return rows, m.violation("unknown operation", row)
+		return rows, m.violation("unknown operation", p.key(), startTs, commitTs)
 	}
 	return append(rows, event.RawKV{
-		Op: op, Key: row.Key, Value: value, OldValue: old,
-		StartTs: event.Ts(row.StartTs), CommitTs: commitTs,
+		Op: op, Key: p.key(), Value: value, OldValue: p.old(), StartTs: startTs, CommitTs: commitTs,
 	}), nil
 }
 
 // rollback forgets a transaction's PREWRITE of a key. There may be none: the
 // record of an overlapped rollback, or a transaction that the store filtered.
-func (m *matcher) rollback(row *cdcpb.Event_Row) {
+func (m *matcher) rollback(r *row, payload []byte) {
 	if !m.initialized {
-		m.rollbacks = append(m.rollbacks, row)
-		m.bytes += rowSize(row)
+		k := keep(r, payload)
+		m.rollbacks = append(m.rollbacks, k)
+		m.bytes += k.size()
 		return
 	}
-	hash := hashPrewrite(m.seed, event.Ts(row.StartTs), row.Key)
-	if i := m.prewrites.find(hash, event.Ts(row.StartTs), row.Key); i >= 0 {
+	m.forget(r.startTs, r.key.of(payload))
+}
+
+func (m *matcher) forget(startTs event.Ts, key []byte) {
+	if i := m.prewrites.find(hashPrewrite(m.seed, startTs, key), startTs, key); i >= 0 {
 		m.take(i)
 	}
 }
@@ -153,50 +171,54 @@ func (m *matcher) rollback(row *cdcpb.Event_Row) {
 func (m *matcher) initialize(rows []event.RawKV) ([]event.RawKV, error) {
 	m.initialized = true
 	var err error
-	for _, row := range m.commits {
-		m.bytes -= rowSize(row)
-		hash := hashPrewrite(m.seed, event.Ts(row.StartTs), row.Key)
-		i := m.prewrites.find(hash, event.Ts(row.StartTs), row.Key)
+	for _, k := range m.commits {
+		m.bytes -= k.size()
+		i := m.prewrites.find(hashPrewrite(m.seed, k.startTs, k.key), k.startTs, k.key)
 		if i < 0 {
 			continue
 		}
 		p := m.take(i)
-		if opOf(row.OpType) == event.OpPut && len(p.value) == 0 {
+		if k.op == event.OpPut && p.valueLen == 0 {
 			continue
 		}
 		if err == nil {
-			rows, err = m.emit(rows, row, p.value, p.old)
+			rows, err = m.emit(rows, k.op, k.startTs, k.commitTs, &p)
 		}
 	}
-	for _, row := range m.rollbacks {
-		m.bytes -= rowSize(row)
-		m.rollback(row)
+	for _, k := range m.rollbacks {
+		m.bytes -= k.size()
+		m.forget(k.startTs, k.key)
 	}
 	m.commits, m.rollbacks = nil, nil
 	return rows, err
 }
 
-// resolve moves the resolved ts, and returns the memory of a table that has been
-// empty for a while: most regions of a cluster are idle.
+const (
+	// emptyTableAge is how long an empty table of prewrites keeps its memory.
+	emptyTableAge = 5 * time.Second
+	// repackAge is how long a prewrite may hold the memory of rows that came with it.
+	repackAge = 5 * time.Second
+	// repackFrom is how many bytes that can be.
+	repackFrom = 64 << 10
+)
+
+// resolve moves the resolved ts, and gives back memory: that of a table which has been
+// empty for a while, since most regions of a cluster are idle; and that of events
+// of which a transaction that takes long holds only a part.
 func (m *matcher) resolve(ts event.Ts, now time.Duration) {
 	m.resolvedTs = ts
-	if m.prewrites.n == 0 && m.prewrites.slots != nil && now-m.lastPrewrite > emptyTableAge {
-		m.prewrites = prewriteTable{}
+	if m.prewrites.slots == nil {
+		return
 	}
-}
-
-func rowSize(row *cdcpb.Event_Row) int64 {
-	const overhead = 160 // the message and its pointer
-	return int64(overhead + len(row.Key) + len(row.Value) + len(row.OldValue))
-}
-
-// opOf returns zero for an operation this client does not know.
-func opOf(op cdcpb.Event_Row_OpType) event.Op {
-	switch op {
-	case cdcpb.Event_Row_PUT:
-		return event.OpPut
-	case cdcpb.Event_Row_DELETE:
-		return event.OpDelete
+	if m.prewrites.n == 0 {
+		m.arrived = 0
+		if now-m.lastPrewrite > emptyTableAge {
+			m.prewrites = prewriteTable{}
+		}
+		return
 	}
-	return 0
+	if m.arrived > 2*m.bytes+repackFrom && now-m.repackedAt > repackAge {
+		m.prewrites.repack()
+		m.arrived, m.repackedAt = 0, now
+	}
 }

@@ -67,20 +67,36 @@ func parseRow(t *testing.T, line string) *cdcpb.Event_Row {
 }
 
 // feed gives a row to the matcher, as a stream does.
-func (m *matcher) feed(rows []event.RawKV, row *cdcpb.Event_Row) ([]event.RawKV, error) {
-	switch row.Type {
+func (m *matcher) feed(rows []event.RawKV, in *cdcpb.Event_Row) ([]event.RawKV, error) {
+	r, payload := wireRow(in)
+	_, p := pack(nil, &r, payload)
+	switch r.typ {
 	case cdcpb.Event_PREWRITE:
-		m.prewrite(row)
+		m.prewrite(&r, p)
 	case cdcpb.Event_COMMIT:
-		return m.commit(rows, row)
+		return m.commit(rows, &r, payload)
 	case cdcpb.Event_COMMITTED:
-		return m.committed(rows, row)
+		return m.committed(rows, &r, p)
 	case cdcpb.Event_ROLLBACK:
-		m.rollback(row)
+		m.rollback(&r, payload)
 	case cdcpb.Event_INITIALIZED:
 		return m.initialize(rows)
 	}
 	return rows, nil
+}
+
+// wireRow returns a row as it is decoded from its payload.
+func wireRow(in *cdcpb.Event_Row) (row, []byte) {
+	entries := cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{in}}
+	payload, err := entries.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	rows, err := decodeRows(nil, payload)
+	if err != nil {
+		panic(err)
+	}
+	return rows[0], payload
 }
 
 func newMatcher(checkpoint event.Ts) *matcher {
@@ -285,14 +301,18 @@ func TestMatcherGivesMemoryBack(t *testing.T) {
 	m := newMatcher(5)
 	m.initialized = true
 	for i := range 1000 {
-		m.prewrite(parseRow(t, fmt.Sprintf("pre k%d=v 10", i)))
+		if _, err := m.feed(nil, parseRow(t, fmt.Sprintf("pre k%d=v 10", i))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	m.resolve(6, time.Hour)
 	if m.prewrites.n != 1000 {
 		t.Fatal("prewrites were lost")
 	}
 	for i := range 1000 {
-		m.rollback(parseRow(t, fmt.Sprintf("roll k%d 10", i)))
+		if _, err := m.feed(nil, parseRow(t, fmt.Sprintf("roll k%d 10", i))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	m.resolve(7, time.Second)
 	if m.prewrites.slots == nil {
@@ -442,7 +462,7 @@ func TestPrewriteTableAgainstMap(t *testing.T) {
 		}
 		switch grow := i/2000%2 == 0; {
 		case !ok && (grow || rng.IntN(4) == 0):
-			table.insert(hash(ts, key), prewrite{startTs: ts, key: key, generation: uint64(i)})
+			table.insert(hash(ts, key), prewrite{startTs: ts, packed: packed{data: key, keyLen: uint32(len(key))}, generation: uint64(i)})
 			model[id] = i
 		case ok && (!grow || rng.IntN(4) == 0):
 			table.remove(at)
@@ -451,48 +471,5 @@ func TestPrewriteTableAgainstMap(t *testing.T) {
 		if table.n != len(model) || len(table.entries)-len(table.free) != table.n {
 			t.Fatalf("step %d: %d entries, %d of them free; want %d used", i, len(table.entries), len(table.free), len(model))
 		}
-	}
-}
-
-// BenchmarkMatcher runs transactions of one row, of which a number is open at
-// any time, as messages of 64 rows.
-func BenchmarkMatcher(b *testing.B) {
-	for _, window := range []int{16, 1024, 65536} {
-		b.Run(fmt.Sprint("window=", window), func(b *testing.B) {
-			m := newMatcher(0)
-			m.initialized = true
-			value := []byte(strings.Repeat("x", 100))
-			key := func(i int) []byte { return fmt.Appendf(nil, "t\x80\x00\x00\x00\x00\x00\x00\x68_r%08d", i) }
-			// The rows of a message are decoded elsewhere, so they are made beforehand.
-			n := max(4*window, 4096)
-			prewrites, commits := make([]*cdcpb.Event_Row, n), make([]*cdcpb.Event_Row, n)
-			for i := range n {
-				ts := uint64(2*i + 1)
-				prewrites[i] = &cdcpb.Event_Row{Type: cdcpb.Event_PREWRITE, Key: key(i), Value: value, StartTs: ts, OpType: cdcpb.Event_Row_PUT}
-				commits[i] = &cdcpb.Event_Row{Type: cdcpb.Event_COMMIT, Key: key(i), StartTs: ts, CommitTs: ts + 1, OpType: cdcpb.Event_Row_PUT}
-			}
-			order := rand.Perm(window) // commits come in another order than prewrites
-			for i := range window {
-				m.prewrite(prewrites[i])
-			}
-			const message = 64
-			var rows []event.RawKV
-			var err error
-			b.ReportAllocs()
-			done := 0
-			for b.Loop() {
-				if done%message == 0 {
-					rows = make([]event.RawKV, 0, message)
-				}
-				at := done % n / window * window
-				i := at + order[done%window]
-				if rows, err = m.commit(rows, commits[i]); err != nil {
-					b.Fatal(err)
-				}
-				m.prewrite(prewrites[(i+window)%n])
-				done++
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/row")
-		})
 	}
 }

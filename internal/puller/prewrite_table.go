@@ -8,21 +8,41 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
-// prewrite is what a transaction wants to write to a key. The bytes are those of
-// the message it came in; nothing is copied.
+// packed is a copy of the bytes of a row, one after another: key, value, old
+// value. It shares an array with the other rows of its event that are kept.
+type packed struct {
+	data             []byte
+	keyLen, valueLen uint32
+}
+
+func (p *packed) key() []byte   { return p.data[:p.keyLen:p.keyLen] }
+func (p *packed) value() []byte { return p.data[p.keyLen:][:p.valueLen:p.valueLen] }
+func (p *packed) old() []byte   { return p.data[p.keyLen+p.valueLen:] }
+
+// pack appends the bytes of a row to arena, which has room for them.
+func pack(arena []byte, r *row, payload []byte) ([]byte, packed) {
+	start := len(arena)
+	arena = append(arena, r.key.of(payload)...)
+	arena = append(arena, r.value.of(payload)...)
+	arena = append(arena, r.old.of(payload)...)
+	return arena, packed{
+		data:   arena[start:len(arena):len(arena)],
+		keyLen: r.key.end - r.key.start, valueLen: r.value.end - r.value.start,
+	}
+}
+
+// prewrite is what a transaction wants to write to a key. It fits in a cache line.
 type prewrite struct {
-	startTs         event.Ts
-	generation      uint64
-	key, value, old []byte
-	op              event.Op
+	packed
+	startTs    event.Ts
+	generation uint64
+	op         event.Op
 }
 
 // prewriteOverhead is the memory of an entry beside its bytes: the struct and its slot.
-const prewriteOverhead = 112
+const prewriteOverhead = 72
 
-func (p *prewrite) size() int64 {
-	return int64(prewriteOverhead + len(p.key) + len(p.value) + len(p.old))
-}
+func (p *prewrite) size() int64 { return int64(prewriteOverhead + len(p.data)) }
 
 // prewriteTable maps (start ts, key) to a prewrite. It is a hash table with open
 // addressing over a slab of entries: a Go map would need a string per key, and a
@@ -63,7 +83,7 @@ func (t *prewriteTable) find(hash uint32, startTs event.Ts, key []byte) int {
 			return -1
 		}
 		if s.hash == hash {
-			if e := &t.entries[s.idx-1]; e.startTs == startTs && bytes.Equal(e.key, key) {
+			if e := &t.entries[s.idx-1]; e.startTs == startTs && bytes.Equal(e.key(), key) {
 				return int(i)
 			}
 		}
@@ -127,4 +147,22 @@ func (t *prewriteTable) remove(i int) {
 		}
 	}
 	t.slots[i] = slot{}
+}
+
+// repack copies the bytes of all entries, so that they hold no memory of rows
+// that have gone.
+func (t *prewriteTable) repack() {
+	// As large as the events that stores send, so that the last one that is left
+	// holds little in turn.
+	const arenaSize = 32 << 10
+	var arena []byte
+	for i := range t.entries {
+		p := &t.entries[i]
+		if len(p.data) > cap(arena)-len(arena) {
+			arena = make([]byte, 0, max(arenaSize, len(p.data)))
+		}
+		start := len(arena)
+		arena = append(arena, p.data...)
+		p.data = arena[start:len(arena):len(arena)]
+	}
 }

@@ -16,13 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// eventFeed is what EventFeed and EventFeedV2 have in common.
-type eventFeed interface {
-	Send(*cdcpb.ChangeDataRequest) error
-	Recv() (*cdcpb.ChangeDataEvent, error)
-	grpc.ClientStream
-}
-
 // stream is one gRPC stream to a store, from its first request to its end.
 type stream struct {
 	client *Client
@@ -49,9 +42,10 @@ type stream struct {
 	}
 
 	// Owned by the receiving goroutine.
-	worked    bool       // a message has come
-	dirty     []*feedSub // have rows
-	heartbeat []*region  // scratch of resolvedRegions
+	worked    bool           // a message has come
+	dirty     []*feedSub     // have rows
+	resolved  wireResolvedTs // scratch of handle
+	heartbeat []*region      // scratch of handleResolved
 }
 
 // feedSub is what a stream knows of a subscription.
@@ -233,7 +227,10 @@ func (s *stream) failure(err error) *regionError {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("closed by the store")
 	}
+	var known *regionError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case s.only == nil && status.Code(err) == codes.Unimplemented:
 		return &regionError{kind: kindNoMultiplexing, err: err}
 	case s.worked:
@@ -276,21 +273,23 @@ func (s *stream) serve(ctx context.Context) error {
 	return err
 }
 
-func (s *stream) open(ctx context.Context, conn *grpc.ClientConn) (eventFeed, error) {
-	client := cdcpb.NewChangeDataClient(conn)
+func (s *stream) open(ctx context.Context, conn *grpc.ClientConn) (grpc.ClientStream, error) {
+	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	codec := grpc.ForceCodecV2(frameCodec{&s.client.frames})
 	if s.only != nil {
-		return client.EventFeed(ctx)
+		return conn.NewStream(ctx, desc, "/cdcpb.ChangeData/EventFeed", codec)
 	}
-	return client.EventFeedV2(metadata.AppendToOutgoingContext(ctx, "features", "stream-multiplexing"))
+	ctx = metadata.AppendToOutgoingContext(ctx, "features", "stream-multiplexing")
+	return conn.NewStream(ctx, desc, "/cdcpb.ChangeData/EventFeedV2", codec)
 }
 
 // send sends requests as the scan window permits.
-func (s *stream) send(ctx context.Context, feed eventFeed) {
+func (s *stream) send(ctx context.Context, feed grpc.ClientStream) {
 	var reqs []*cdcpb.ChangeDataRequest
 	for {
 		reqs = s.sendable(reqs[:0])
 		for _, req := range reqs {
-			if feed.Send(req) != nil {
+			if feed.SendMsg(req) != nil {
 				return // Recv knows why
 			}
 		}
@@ -340,16 +339,20 @@ func (s *stream) sendable(reqs []*cdcpb.ChangeDataRequest) []*cdcpb.ChangeDataRe
 }
 
 // receive handles messages until the stream ends.
-func (s *stream) receive(feed eventFeed) error {
+func (s *stream) receive(feed grpc.ClientStream) error {
 	for {
-		msg, err := feed.Recv()
-		if err != nil {
+		var msg *frame
+		if err := feed.RecvMsg(&msg); err != nil {
 			return err
 		}
 		s.worked = true
 		s.clock.pause()
-		s.handle(msg)
+		err := s.handle(msg)
 		s.clock.resume()
+		s.client.frames.release(msg)
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -1,9 +1,12 @@
 package puller
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -14,34 +17,68 @@ type batch struct {
 	dirty bool
 }
 
+// fullBatch is how many rows are delivered without waiting for the end of the
+// message: as many narrow rows as fit in an event of the usual 32 KiB. So a
+// batch of a scan is one event, in a slice that never grew.
+const fullBatch = 128
+
 // handle processes a message: rows first, in one call of Receive per
-// subscription unless the message itself tells the end of a scan or of a region.
-func (s *stream) handle(msg *cdcpb.ChangeDataEvent) {
+// subscription unless there are many, or the message itself tells the end of a
+// scan or of a region. An error means that the message cannot be read, so that
+// nobody knows which regions have lost what.
+func (s *stream) handle(msg *frame) error {
 	now := s.clock.now()
-	for _, e := range msg.Events {
-		s.handleEvent(e, now)
+	s.resolved = wireResolvedTs{regions: s.resolved.regions[:0]}
+	hasResolved := false
+	for data := msg.data; len(data) > 0; {
+		f, rest, err := nextField(data)
+		if err != nil {
+			return unreadable("message", err)
+		}
+		data = rest
+		if f.num > 2 {
+			continue
+		}
+		if err := f.expect(protowire.BytesType); err != nil {
+			return unreadable("message", err)
+		}
+		if f.num == 1 {
+			if err := s.handleEvent(msg, f.bytes, now); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.resolved.decode(f.bytes); err != nil {
+			return unreadable("resolved ts", err)
+		}
+		hasResolved = true
 	}
 	s.flushAll()
-	if r := msg.ResolvedTs; r != nil {
-		s.handleResolved(r.RequestId, r.Regions, event.Ts(r.Ts), now)
+	if r := &s.resolved; hasResolved {
+		s.handleResolved(r.requestID, r.regions, event.Ts(r.ts), now)
 	}
+	return nil
 }
 
-// lookup finds the normal region an event is about. Others are none of our
-// business: deregistered, failed, or never requested.
-func (s *stream) lookup(subID, regionID uint64, now time.Duration) (*feedSub, *region) {
+func unreadable(what string, err error) error {
+	return &regionError{kind: kindProtocol, err: fmt.Errorf("decode %s: %w", what, err)}
+}
+
+// lookup finds the region an event is about, and whether it is normal. Others are
+// none of our business: deregistered, failed, or never requested.
+func (s *stream) lookup(subID, regionID uint64, now time.Duration) (fs *feedSub, r *region, normal bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fs := s.feedSubLocked(subID)
+	fs = s.feedSubLocked(subID)
 	if fs == nil {
-		return nil, nil
+		return nil, nil, false
 	}
-	r := fs.regions[regionID]
+	r = fs.regions[regionID]
 	if r == nil {
-		return nil, nil
+		return nil, nil, false
 	}
 	r.lastSeen = now
-	return fs, r
+	return fs, r, r.state == regionNormal
 }
 
 // feedSubLocked finds the subscription of a request id. A stream with one
@@ -53,50 +90,59 @@ func (s *stream) feedSubLocked(subID uint64) *feedSub {
 	return s.mu.subs[subID]
 }
 
-func (s *stream) handleEvent(e *cdcpb.Event, now time.Duration) {
-	fs, r := s.lookup(e.RequestId, e.RegionId, now)
+func (s *stream) handleEvent(msg *frame, data []byte, now time.Duration) error {
+	e, err := decodeEvent(data)
+	if err != nil {
+		return unreadable("event", err)
+	}
+	fs, r, normal := s.lookup(e.requestID, e.regionID, now)
 	if r == nil {
-		return
+		return nil
 	}
-	switch ev := e.Event.(type) {
-	case *cdcpb.Event_Entries_:
-		if s.normal(r) {
-			s.handleRows(fs, r, ev.Entries.GetEntries(), now)
+	switch e.content {
+	case contentRows:
+		if !normal {
+			return nil
 		}
-	case *cdcpb.Event_ResolvedTs:
+		msg.rows, err = decodeRows(msg.rows[:0], e.payload)
+		if err != nil {
+			return unreadable(fmt.Sprintf("rows of region %d", r.id()), err)
+		}
+		s.handleRows(fs, r, msg.rows, e.payload, now)
+	case contentResolvedTs:
 		s.flush(fs)
-		s.handleResolved(e.RequestId, []uint64{e.RegionId}, event.Ts(ev.ResolvedTs), now)
-	case *cdcpb.Event_Error:
+		s.handleResolved(e.requestID, []uint64{e.regionID}, event.Ts(e.resolvedTs), now)
+	case contentError:
+		var failure cdcpb.Error
+		if err := failure.Unmarshal(e.payload); err != nil {
+			return unreadable("error", err)
+		}
 		s.flush(fs)
-		s.handleError(r, ev.Error)
+		s.handleError(r, &failure)
 	}
+	return nil
 }
 
-func (s *stream) normal(r *region) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return r.state == regionNormal
-}
-
-// handleRows runs the matcher over the rows of a region.
-func (s *stream) handleRows(fs *feedSub, r *region, rows []*cdcpb.Event_Row, now time.Duration) {
-	fs.reserve(rows)
+// handleRows runs the matcher over the rows of a payload.
+func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, now time.Duration) {
+	arena := fs.reserve(rows, payload, r.keyRange)
 	m := &r.matcher
 	var err error
-	for _, row := range rows {
-		if row.Type != cdcpb.Event_INITIALIZED && !r.contains(row.Key) {
-			continue // TiKV before v7.0 sends the whole region
-		}
-		switch row.Type {
+	for i := range rows {
+		row := &rows[i]
+		var p packed
+		switch row.typ {
 		case cdcpb.Event_PREWRITE:
-			m.prewrite(row)
+			arena, p = pack(arena, row, payload)
+			m.prewrite(row, p)
 			m.lastPrewrite = now
 		case cdcpb.Event_COMMIT:
-			fs.rows, err = m.commit(fs.rows, row)
+			fs.rows, err = m.commit(fs.rows, row, payload)
 		case cdcpb.Event_COMMITTED:
-			fs.rows, err = m.committed(fs.rows, row)
+			arena, p = pack(arena, row, payload)
+			fs.rows, err = m.committed(fs.rows, row, p)
 		case cdcpb.Event_ROLLBACK:
-			m.rollback(row)
+			m.rollback(row, payload)
 		case cdcpb.Event_INITIALIZED:
 			err = s.initialize(fs, r)
 		}
@@ -105,7 +151,10 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []*cdcpb.Event_Row, now
 		}
 	}
 	s.account(r)
-	if !fs.dirty && len(fs.rows) > 0 {
+	switch {
+	case len(fs.rows) >= fullBatch:
+		s.flush(fs)
+	case !fs.dirty && len(fs.rows) > 0:
 		fs.dirty = true
 		s.dirty = append(s.dirty, fs)
 	}
@@ -114,20 +163,35 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []*cdcpb.Event_Row, now
 	}
 }
 
-// reserve makes room for the changes that the rows can become.
-func (b *batch) reserve(rows []*cdcpb.Event_Row) {
-	n := 0
-	for _, row := range rows {
-		if row.Type == cdcpb.Event_COMMIT || row.Type == cdcpb.Event_COMMITTED {
-			n++
+// reserve makes room for the changes that rows of a payload can become, and
+// returns an arena for the bytes of those that are kept: one allocation for an
+// event, which only rows of one region hold. Rows out of range are made to be
+// of no type.
+func (b *batch) reserve(rows []row, payload []byte, within keyRange) (arena []byte) {
+	changes, size := 0, 0
+	for i := range rows {
+		r := &rows[i]
+		if r.typ != cdcpb.Event_INITIALIZED && !within.contains(r.key.of(payload)) {
+			r.typ = cdcpb.Event_UNKNOWN // TiKV before v7.0 sends the whole region
+		}
+		switch r.typ {
+		case cdcpb.Event_PREWRITE:
+			size += r.size()
+		case cdcpb.Event_COMMITTED:
+			size += r.size()
+			changes++
+		case cdcpb.Event_COMMIT:
+			changes++
 		}
 	}
-	if free := cap(b.rows) - len(b.rows); n > free {
-		// The slice is given away with the batch, so it is no larger than needed.
-		grown := make([]event.RawKV, len(b.rows), len(b.rows)+n)
+	if free := cap(b.rows) - len(b.rows); changes > free {
+		// The slice is given away with the batch, so it is no larger than one
+		// event needs, and grows by factors only when there are many small events.
+		grown := make([]event.RawKV, len(b.rows), max(len(b.rows)+changes, 2*len(b.rows)))
 		copy(grown, b.rows)
 		b.rows = grown
 	}
+	return make([]byte, 0, size)
 }
 
 // initialize ends the scan of a region. The rows that its end sets free are
@@ -167,6 +231,9 @@ func (s *stream) account(r *region) {
 func (s *stream) flush(fs *feedSub) {
 	rows := fs.rows
 	fs.rows = nil
+	if cap(rows)-len(rows) > len(rows)/2 {
+		rows = slices.Clone(rows)
+	}
 	fs.sub.receive(rows)
 }
 
