@@ -45,8 +45,11 @@ func sysbench(b *testing.B) *event.RowChanged {
 		return event.ColumnInfo{Name: name, Type: event.TypeString, Charset: "utf8mb4", Collation: "utf8mb4_bin"}
 	}
 	table := &event.TableInfo{Schema: "sbtest", Table: "sbtest1", Columns: []event.ColumnInfo{
-		{Name: "id", Type: event.TypeLonglong}, {Name: "k", Type: event.TypeLong}, text("c"), text("pad"),
-		{Name: "price", Type: event.TypeNewDecimal, Length: 12, Decimal: 2}, {Name: "at", Type: event.TypeTimestamp},
+		{Name: "id", Type: event.TypeLonglong},
+		{Name: "k", Type: event.TypeLong},
+		text("c"), text("pad"),
+		{Name: "price", Type: event.TypeNewDecimal, Length: 12, Decimal: 2},
+		{Name: "at", Type: event.TypeTimestamp},
 	}}
 	price, err := event.ParseDecimal("1234.56", 2)
 	if err != nil {

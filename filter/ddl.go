@@ -29,14 +29,14 @@ func (e *IntoFilterError) Error() string {
 type Verdict uint8
 
 const (
-	// Discard: it concerns nothing that is delivered: its kind is not
+	// Discard is for what concerns nothing that is delivered: its kind is not
 	// replicated, its transaction is ignored or the table rules exclude it.
 	// Whoever keeps only the schemas of delivered tables need not apply it.
 	Discard Verdict = iota
-	// Ignore: an event filter leaves it out. It is not delivered, but the rows
+	// Ignore is for what an event filter leaves out. It is not delivered, but the rows
 	// that follow have the schema that it made.
 	Ignore
-	// Deliver it.
+	// Deliver is for the rest.
 	Deliver
 )
 

@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -13,19 +12,6 @@ import (
 // What MySQL calls a cast happens in two ways: because somebody wrote CAST, and
 // because an operator wants another kind. The functions here are the second;
 // they return an error if the conversion is not one that can be done exactly.
-
-var (
-	errJSONValue   = errors.New("JSON and VECTOR values can only be compared with IS NULL")
-	errBitText     = errors.New("a BIT column is a number: write CAST(… AS UNSIGNED)")
-	errDigits      = errors.New("how many digits this shows is uncertain: write CAST(… AS DECIMAL(m,n))")
-	errTimeText    = errors.New("only literal strings become dates or times of day here: compare with a column of such a type, or as text")
-	errTextOnly    = errors.New("this is the name of an ENUM or SET element, not a number: write CAST(… AS CHAR), or the column + 0")
-	errRounded     = errors.New("CAST(… AS DECIMAL) among floats is not exact: write ROUND(…, n)")
-	errRange       = errors.New("the number is out of range")
-	errDateLiteral = errors.New("not a date: write 'YYYY-MM-DD' or 'YYYY-MM-DD hh:mm:ss.ffffff'")
-	errTimeLiteral = errors.New("not a time of day: write 'hh:mm:ss.ffffff'")
-	errMixedTime   = errors.New("a TIME and a date or number cannot be compared: take HOUR(), MINUTE() or SECOND() of it")
-)
 
 func (n *node) unusable() bool { return n.kind == kindNull && n.inexactText }
 

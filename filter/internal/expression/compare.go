@@ -2,7 +2,6 @@ package expression
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"strings"
 	"time"
@@ -25,22 +24,6 @@ const (
 
 // has reports whether the result of a comparison, -1, 0 or 1, is in the set.
 func (o outcome) has(c int) int64 { return int64(o >> uint(c+1) & 1) }
-
-// mirrored is the operator with its operands exchanged.
-func (o outcome) mirrored() outcome {
-	return o&equal | o>>2&less | o&less<<2
-}
-
-var (
-	errCollation   = errors.New("the strings have different collations, or are text and bytes: write COLLATE behind one, or CAST(… AS BINARY)")
-	errUnknownBits = errors.New("a string and a BIT cannot be compared: compare numbers")
-	errYearText    = errors.New("compare a YEAR with a number of four digits")
-)
-
-func errUnknownCollation(name string) error {
-	return errors.New("strings of collation " + name +
-		" cannot be compared exactly here: write COLLATE utf8mb4_bin or COLLATE utf8mb4_general_ci behind the column, or compare CAST(… AS BINARY)")
-}
 
 // collationOf is sharedCollation, with an error that says what to do.
 func collationOf(nodes ...*node) (collation, strength, error) {

@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"errors"
 	"time"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -134,10 +133,6 @@ func first[T any](list []func(*machine) (T, bool)) func(*machine) (T, bool) {
 		return none, false
 	}
 }
-
-var errTies = errors.New("of strings that differ and are equal, which one is the least or greatest depends on the version of TiDB: compare with each, or CAST them AS BINARY")
-
-var errMixedResults = errors.New("the results are of kinds that cannot be mixed here: CAST them to one")
 
 // unify finds the type that results of different types have in common, and
 // converts them to it. The node that it returns lacks its function.

@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -151,5 +150,3 @@ func resultCollation(args ...*node) (collation, strength, error) {
 	}
 	return c, s, nil
 }
-
-var errConstant = errors.New("this argument must be a literal")
