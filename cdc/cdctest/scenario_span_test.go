@@ -172,7 +172,7 @@ func TestSilentRegion(t *testing.T) {
 	l, r := w.normal(left.ID, nil), w.normal(right.ID, nil)
 	w.Silence(left.ID)
 	began := time.Now()
-	l = w.sub(left.ID, l)
+	w.sub(left.ID, l)
 	if time.Since(began) < silentAfter/2 {
 		t.Errorf("subscribed anew after %v of silence", time.Since(began))
 	}

@@ -111,8 +111,13 @@ func (w *world) dial(change []func(*puller.Config)) {
 	}
 	w.puller = puller.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.puller.Run(ctx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := w.puller.Run(ctx); !errors.Is(err, context.Canceled) {
+			w.t.Errorf("puller: %v", err)
+		}
+	}()
 	w.t.Cleanup(func() {
 		cancel()
 		<-done
