@@ -9,6 +9,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 )
 
 // eventFilter makes the world's filter leave out events.
@@ -69,6 +70,46 @@ func TestIgnoredRows(t *testing.T) {
 		w.resolveAll(120)
 		w.wants("b(1 cols) 111")
 		w.wantCheckpoint(120) // rows that are left out hold up nothing
+		_ = w.stop()
+	})
+}
+
+// reusingMounter gives out the same rows again and again, as a real one does
+// with its batch.
+type reusingMounter struct {
+	mounter
+	refs []*event.RowChanged
+}
+
+func (m *reusingMounter) MountBatch(kvs []event.RawKV, b *rowcodec.Batch) ([]*event.RowChanged, error) {
+	rows, err := m.mounter.MountBatch(kvs, b)
+	for i, r := range rows {
+		*m.refs[i] = *r
+	}
+	return m.refs[:len(rows)], err
+}
+
+// Leaving out rows does not disturb the batch that they are in.
+func TestIgnoredRowsAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f, err := filter.New(filter.Config{IgnoreTxnStartTs: []event.Ts{109, 111}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.run(func(c *pipeline.Config) {
+			m := &reusingMounter{mounter: c.Mounter.(mounter)}
+			for range 10 {
+				m.refs = append(m.refs, &event.RowChanged{})
+			}
+			c.Mounter, c.Filter = m, f
+		})
+		w.put(1, 110, 112, 114, 115)
+		w.resolveAll(120)
+		w.wants("a(1 cols) 114", "a(1 cols) 115")
+		w.put(1, 121, 122, 123, 124)
+		w.resolveAll(130)
+		w.wants("a(1 cols) 121", "a(1 cols) 122", "a(1 cols) 123", "a(1 cols) 124")
 		_ = w.stop()
 	})
 }

@@ -18,6 +18,7 @@ type worker struct {
 	p     *Pipeline
 	kvs   []event.RawKV
 	batch rowcodec.Batch
+	kept  []*event.RowChanged // of the batch's rows, those that are written
 }
 
 // work is one writer of the sink. It ends when the pipeline stops.
@@ -98,19 +99,20 @@ func neverExisted(kv event.RawKV) bool {
 	return kv.Op == event.OpDelete && len(kv.OldValue) == 0
 }
 
-// filter drops, in place, the rows that the filter does not want.
+// filter returns the rows that the filter wants. rows itself belongs to the
+// batch and stays as it is.
 func (w *worker) filter(rows []*event.RowChanged) ([]*event.RowChanged, error) {
-	kept := rows[:0]
+	w.kept = w.kept[:0]
 	for _, r := range rows {
 		ok, err := w.p.cfg.Filter.Row(r)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			kept = append(kept, r)
+			w.kept = append(w.kept, r)
 		}
 	}
-	return kept, nil
+	return w.kept, nil
 }
 
 func (w *worker) writeDDL(ctx, writeCtx context.Context, d *pendingDDL) error {
