@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -138,7 +139,9 @@ func catchUp(b *testing.B, follow bool) {
 	elapsed := time.Since(begin)
 	rss, heap := memory()
 	cancel(errStopped)
-	<-done
+	if err := <-done; !errors.Is(err, errStopped) {
+		b.Error(err)
+	}
 	if err := sorters.Close(); err != nil {
 		b.Error(err)
 	}

@@ -20,6 +20,13 @@
 // The checkpoint ts is the least of all spans' written ts, the DDL resolved ts,
 // and D − 1 of every DDL that waits. All at or below it has been acknowledged.
 //
+// Memory is one quota (sorter.Pool). Batches that are being written and rows of
+// transactions that have not ended are reserved from it; the sorters spill to
+// disk what exceeds the rest. So a sink that stands still holds up nobody who
+// reads, and no transaction is too large. If spilling fails, sorters neither
+// resolve nor give out anything any more, so that the checkpoint stays below what
+// is missing.
+//
 // Nothing polls. Spans with nothing to write cost a few loads when the
 // checkpoint is computed, which happens when something has moved and at most
 // every few milliseconds.

@@ -136,10 +136,7 @@ func TestPulledMemoryCounts(t *testing.T) {
 }
 
 // diskFull lets a number of bytes be written to all files together.
-type diskFull struct {
-	dir  string
-	left atomic.Int64
-}
+type diskFull struct{ left atomic.Int64 }
 
 func (d *diskFull) Create(name string) (io.WriteCloser, error) {
 	f, err := os.Create(name)

@@ -276,12 +276,8 @@ func TestSpilledMemoryIsReleased(t *testing.T) {
 	}
 	s.Resolve(n + 2)
 	for taken := 0; taken < n; {
-		rows, _, err := s.Take(nil, noLimit, 500, 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
+		rows, _ := take(t, s, noLimit, 500, 1<<20)
 		taken += len(rows)
-		rows = nil
 		if held := heap() - before; held > quota {
 			t.Errorf("%d bytes held after %d were taken", held, taken)
 		}

@@ -94,7 +94,7 @@ func TestRepeatsAreDropped(t *testing.T) {
 	add(t, s, []event.RawKV{put("a", 1, 5), put("a", 2, 5), put("b", 1, 5)})
 	add(t, s, []event.RawKV{put("a", 1, 5), put("b", 1, 5), put("b", 1, 5), put("a", 1, 6)})
 	s.Resolve(5)
-	s.Add([]event.RawKV{put("a", 1, 5), put("c", 4, 8)}) // a new subscription repeats a@5
+	add(t, s, []event.RawKV{put("a", 1, 5), put("c", 4, 8)}) // a new subscription repeats a@5
 	s.Resolve(9)
 	got, through := take(t, s, noLimit, anyRows, anySize)
 	expect(t, got, through, 9, "5/1 put a", "5/1 put b", "5/2 put a", "6/1 put a", "8/4 put c")

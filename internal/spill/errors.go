@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// ErrCorrupt: what was read back is not what was written.
+// ErrCorrupt means that what was read back is not what was written.
 var ErrCorrupt = errors.New("corrupt data")
 
-// ErrClosed: the store was closed while something was written to it.
+// ErrClosed means that the store was closed while something was written to it.
 var ErrClosed = errors.New("the store is closed")
 
 // Error is why changes could not be written to disk or read back.
