@@ -205,17 +205,26 @@ func (w *workload) start(ctx context.Context, writers int) {
 
 func (w *workload) wait() { w.wg.Wait() }
 
-// write runs random transactions on one connection.
+// write runs random transactions, on one connection as long as it holds.
 func (w *workload) write(ctx context.Context, r *rand.Rand) {
-	conn, err := w.db.Conn(ctx)
-	if err != nil {
-		return
+	for ctx.Err() == nil {
+		conn, err := w.db.Conn(ctx)
+		if err != nil {
+			continue
+		}
+		w.writeOn(ctx, r, conn)
+		_ = conn.Close()
 	}
-	defer conn.Close()
+}
+
+func (w *workload) writeOn(ctx context.Context, r *rand.Rand, conn *sql.Conn) {
 	exec := func(q string) error { _, err := conn.ExecContext(ctx, q); return err }
 	for ctx.Err() == nil {
-		_ = exec(fmt.Sprintf("SET tidb_enable_async_commit=%d, tidb_enable_1pc=%d, tidb_txn_mode='%s'",
+		err := exec(fmt.Sprintf("SET tidb_enable_async_commit=%d, tidb_enable_1pc=%d, tidb_txn_mode='%s'",
 			r.IntN(2), r.IntN(2), []string{"optimistic", "pessimistic"}[r.IntN(2)]))
+		if err != nil {
+			return // the connection is gone
+		}
 		for range 10 {
 			err := exec("BEGIN")
 			for n := 1 + r.IntN(5); err == nil && n > 0; n-- {
