@@ -50,6 +50,7 @@ func sysbench(b *testing.B) *event.RowChanged {
 		text("c"), text("pad"),
 		{Name: "price", Type: event.TypeNewDecimal, Length: 12, Decimal: 2},
 		{Name: "at", Type: event.TypeTimestamp},
+		{Name: "doc", Type: event.TypeJSON},
 	}}
 	price, err := event.ParseDecimal("1234.56", 2)
 	if err != nil {
@@ -59,9 +60,13 @@ func sysbench(b *testing.B) *event.RowChanged {
 	if err != nil {
 		b.Fatal(err)
 	}
+	doc, err := event.ParseJSON(`{"status": "paid", "lines": [{"product": 7, "count": 2}], "note": null}`)
+	if err != nil {
+		b.Fatal(err)
+	}
 	after := []event.Value{
 		event.Int64Value(100_000), event.Int64Value(50_000), event.TextValue(strings.Repeat("68487932199-", 10)), event.TextValue(strings.Repeat("67847967377-", 5)),
-		price, at,
+		price, at, doc,
 	}
 	before := slices.Clone(after)
 	before[1] = event.Int64Value(49_999)
@@ -99,6 +104,7 @@ func BenchmarkRow(b *testing.B) {
 		{"decimal-arithmetic", filter.Config{EventFilters: expression("price * 1.19 / 2 > 5000.5")}},
 		{"time", filter.Config{EventFilters: expression("at > '2025-01-01'")}},
 		{"functions", filter.Config{EventFilters: expression("CONCAT(UPPER(LEFT(pad, 3)), '-', k) = 'ABC-1'")}},
+		{"json", filter.Config{EventFilters: expression("doc->>'$.status' = 'new'")}},
 		{"cast", filter.Config{EventFilters: expression("CAST(k AS CHAR) = '1'")}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

@@ -62,7 +62,7 @@
 //
 //   - functions that do not depend on the row alone, such as NOW, subqueries, variables
 //   - strings in other collations than binary, …_bin and utf8mb4_general_ci, unless COLLATE stands behind them
-//   - JSON and VECTOR columns, except in IS NULL
+//   - JSON and VECTOR columns, except in IS NULL and, of JSON, column->>'$.path'
 //   - strings that are not literals where a date or a time of day is wanted
 //   - where versions of TiDB differ
 //

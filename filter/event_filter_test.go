@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -352,6 +353,31 @@ func TestManyVersions(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 	}
+}
+
+// Several goroutines share a filter, and find new table versions at once.
+func TestConcurrentRows(t *testing.T) {
+	f := ignoring(t, filter.EventFilter{IgnoreInsertValueExpr: "CONCAT(UPPER(name), '-', id) = 'A-7' AND price * 2 > 1"})
+	tables := make([]*event.TableInfo, 50)
+	for i := range tables {
+		tables[i] = orders("db", "t")
+	}
+	ignored, kept := image(t, 7, "a", "1"), image(t, 8, "a", "1")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 1000 {
+				table := tables[i%len(tables)]
+				for want, values := range map[bool][]event.Value{false: ignored, true: kept} {
+					if ok, err := f.Row(&event.RowChanged{Table: table, Columns: values}); ok != want || err != nil {
+						t.Errorf("got %t, %v, want %t", ok, err, want)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestConfigJSON(t *testing.T) {

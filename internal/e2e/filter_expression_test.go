@@ -60,7 +60,8 @@ func (g expressions) row(pk int) string {
 		null("'" + date() + " " + clock(6) + "'"),
 		null("'" + g.pick("", "-") + g.pick("00:00:00", "838:59:59", clock(2)) + "'"),
 		null(g.pick("'a'", "'B'", "'c d'")), null(g.pick("''", "'x'", "'x,z'", "'y'", "'x,y,z'")),
-		null(g.pick(`'{"a": 1}'`, `'[]'`, `'null'`)), null(g.text()),
+		null(g.pick(`'{"a": 1}'`, `'[]'`, `'null'`, `'{"a": "x\\ty\\"\\u00e9", "b c": [1, "abc", {"c": null}, 2.50, []]}'`, `'{"b c": [[3], true], "a": {"b": "中"}}'`, `'"abc"'`)),
+		null(g.text()),
 	}
 	return "(" + strings.Join(values, ", ") + ")"
 }
@@ -238,7 +239,8 @@ func (g expressions) number(depth int) string {
 // str writes an expression that is text.
 func (g expressions) str(depth int) string {
 	if depth <= 0 {
-		return g.pick("sb", "sb", "sg", "sg", "sx", "sc", "st", "sn", "vs", "en", "st2", g.text())
+		return g.pick("sb", "sb", "sg", "sg", "sx", "sc", "st", "sn", "vs", "en", "st2", g.text(),
+			g.pick("js->>'$.a'", "js->>'$'", `js->>'$."b c"[1]'`, `js->>'$."b c"[2].c'`, `js->>'$."b c"[3]'`, "js->>'$.a.b'", "js->>'$[0]'", `js->>'$."b c"[0][0]'`))
 	}
 	a := g.str(depth - 1)
 	switch g.IntN(20) {

@@ -100,6 +100,10 @@ var functions = map[string]function{
 	"timestampdiff":  {3, 3, timestampDiff},
 	"extract":        {2, 2, extract},
 
+	// compiler.call knows JSON_UNQUOTE(JSON_EXTRACT(…)).
+	ast.JSONUnquote: simple(1, 1, func([]*node) (*node, error) { return nil, errJSONPath }),
+	ast.JSONExtract: simple(2, 2, func([]*node) (*node, error) { return nil, errJSONPath }),
+
 	ast.DateLiteral:      simple(1, 1, dateLiteral),
 	ast.TimestampLiteral: simple(1, 1, timestampLiteral),
 	ast.TimeLiteral:      simple(1, 1, timeLiteral),
@@ -110,6 +114,9 @@ func (c *compiler) call(e *ast.FuncCallExpr) (*node, error) {
 	f, ok := functions[e.FnName.L]
 	if !ok {
 		return nil, fmt.Errorf("function %s is not known here", e.FnName.O)
+	}
+	if e.FnName.L == ast.JSONUnquote {
+		return c.jsonText(e)
 	}
 	args, err := c.all(e.Args)
 	if err != nil {

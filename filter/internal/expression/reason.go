@@ -4,7 +4,7 @@ import "errors"
 
 // Why an expression is refused, and what to write instead.
 var (
-	errJSONValue    = errors.New("JSON and VECTOR values can only be compared with IS NULL")
+	errJSONValue    = errors.New("of a JSON or VECTOR column, only IS NULL and column->>'$.path' can be taken")
 	errBitText      = errors.New("a BIT column is a number: write CAST(… AS UNSIGNED)")
 	errDigits       = errors.New("how many digits this shows is uncertain: write CAST(… AS DECIMAL(m,n))")
 	errTimeText     = errors.New("only literal strings become dates or times of day here: compare with a column of such a type, or as text")
