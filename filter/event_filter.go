@@ -6,11 +6,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/pingcap/tidb/pkg/parser"
-	"github.com/pingcap/tidb/pkg/parser/format"
-	_ "github.com/pingcap/tidb/pkg/parser/test_driver" // the parser's own literals
-
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter/internal/expression"
 )
 
 // EventFilter leaves out events of the tables that its Matcher includes: each
@@ -146,22 +143,7 @@ type ddlText struct{ text string }
 
 func (t *ddlText) normalised(ddl *event.DDL) string {
 	if t.text == "" {
-		t.text = normaliseDDL(ddl.Query)
+		t.text = expression.Normalise(ddl.Query)
 	}
 	return t.text
-}
-
-// normaliseDDL prints a statement with keywords in upper case and names in
-// backquotes. What does not parse stays as it is: it may be of a newer TiDB.
-func normaliseDDL(query string) string {
-	statement, err := parser.New().ParseOneStmt(query, "", "")
-	if err != nil {
-		return query
-	}
-	var b strings.Builder
-	const flags = format.RestoreStringSingleQuotes | format.RestoreNameBackQuotes | format.RestoreKeyWordUppercase
-	if err := statement.Restore(format.NewRestoreCtx(flags, &b)); err != nil {
-		return query
-	}
-	return b.String()
 }

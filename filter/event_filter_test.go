@@ -172,6 +172,7 @@ func TestIgnoreDDL(t *testing.T) {
 		{"text, as TiDB prints it", filter.EventFilter{IgnoreSQL: []string{"^drop table `db`"}}, query(ddlOn(event.DDLDropTable, "db.t>"), "/* x */ Drop  table db.t"), filter.Ignore},
 		{"text within", filter.EventFilter{IgnoreSQL: []string{"add column"}}, query(ddlOn(event.DDLAddColumn, "db.t"), "ALTER TABLE t ADD c INT DEFAULT 1"), filter.Ignore},
 		{"text that does not parse", filter.EventFilter{IgnoreSQL: []string{"FUTURE"}}, query(ddlOn(event.DDLAddColumn, "db.t"), "alter future t"), filter.Ignore},
+		{"text that the parser chokes on", filter.EventFilter{IgnoreSQL: []string{"1111"}}, query(ddlOn(event.DDLAddColumn, "db.t"), "alter table t add c decimal default 0."+strings.Repeat("1", 90)), filter.Ignore},
 		{"another text", filter.EventFilter{IgnoreSQL: []string{"^drop"}}, query(ddlOn(event.DDLAddColumn, "db.t"), "alter table t drop column c"), filter.Deliver},
 	}
 	for _, tt := range tests {

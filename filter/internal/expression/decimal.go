@@ -339,6 +339,8 @@ func parseDecimal[T string | []byte](text T) (d decimal, ok bool) {
 		i++
 	}
 	point := false
+	// Digits are gathered in a word, because multiplying all words takes longer.
+	word, inWord := uint64(0), 0
 	for ; i < len(text); i++ {
 		c := text[i]
 		if c == '.' && !point {
@@ -348,16 +350,23 @@ func parseDecimal[T string | []byte](text T) (d decimal, ok bool) {
 		if c < '0' || c > '9' {
 			break
 		}
-		digits++
-		if !d.mulAdd(10, uint64(c-'0')) {
-			return d, false
+		if inWord == len(pow10)-1 {
+			if !d.mulAdd(pow10[inWord], word) {
+				return d, false
+			}
+			word, inWord = 0, 0
 		}
+		word, inWord = 10*word+uint64(c-'0'), inWord+1
+		digits++
 		if point {
 			d.scale++
 		}
 		if d.scale > 80 {
 			return d, false
 		}
+	}
+	if !d.mulAdd(pow10[inWord], word) {
+		return d, false
 	}
 	exponent := 0
 	if digits > 0 && i < len(text) && (text[i] == 'e' || text[i] == 'E') {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/pingcap/tidb/pkg/parser"
 	"github.com/pingcap/tidb/pkg/parser/ast"
+	"github.com/pingcap/tidb/pkg/parser/format"
 	_ "github.com/pingcap/tidb/pkg/parser/test_driver" // the parser's own literals
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -66,7 +67,7 @@ func Parse(text string) (*Expression, error) {
 		return nil, &Error{utf8.RuneCountInString(text[:validPrefix(text)]) + 1, errors.New("it is not UTF-8")}
 	}
 	e := &Expression{text: text}
-	statements, _, err := parser.New().ParseSQL(before + text)
+	statements, err := parse(before + text)
 	if err != nil {
 		return nil, e.syntaxError(err)
 	}
@@ -87,6 +88,37 @@ func Parse(text string) (*Expression, error) {
 	return e, nil
 }
 
+// errUnreadable is for text at which the parser gives up: it panics on a number
+// with more digits than it can hold.
+var errUnreadable = errors.New("it cannot be read: a number in it may have too many digits")
+
+func parse(text string) (statements []ast.StmtNode, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errUnreadable
+		}
+	}()
+	statements, _, err = parser.New().ParseSQL(text)
+	return statements, err
+}
+
+// Normalise prints a statement as TiDB does: keywords in upper case, names in
+// backquotes. What cannot be read stays as it is.
+func Normalise(statement string) string {
+	statements, err := parse(statement)
+	if err != nil || len(statements) != 1 {
+		return statement
+	}
+	var b strings.Builder
+	const flags = format.RestoreStringSingleQuotes | format.RestoreNameBackQuotes | format.RestoreKeyWordUppercase
+	if err := statements[0].Restore(format.NewRestoreCtx(flags, &b)); err != nil {
+		return statement
+	}
+	return b.String()
+}
+
+var longNumber = regexp.MustCompile(`[0-9.]{60,}`)
+
 func validPrefix(text string) int {
 	for i, r := range text {
 		if r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)) {
@@ -102,6 +134,12 @@ var nearPattern = regexp.MustCompile(`(?s)^line \d+ column \d+ near "(.*)"`)
 // parser had not read yet.
 func (e *Expression) syntaxError(err error) error {
 	at := len(e.text)
+	if errors.Is(err, errUnreadable) {
+		if place := longNumber.FindStringIndex(e.text); place != nil {
+			at = place[0]
+		}
+		return e.errorAt(at, err)
+	}
 	message := err.Error()
 	if m := nearPattern.FindStringSubmatch(message); m != nil {
 		rest := m[1]

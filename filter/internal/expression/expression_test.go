@@ -3,6 +3,7 @@ package expression_test
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,8 @@ func TestErrors(t *testing.T) {
 		{"9223372036854775807 + 1 > i", 1, "out of range"},
 		{"cast(i as json) = 1", 1, "not known here"},
 		{"i = \xff", 5, "UTF-8"},
+		{"i = 1 or i > 0." + strings.Repeat("1", 90), 14, "digits"},
+		{"i = 1 or i > 0." + strings.Repeat("1", 40), 14, "out of range"},
 		{strings.Repeat("(", 600) + "i" + strings.Repeat(")", 600), 501, "deeper"},
 		{"i = 1" + strings.Repeat(" or i = 1", 600), 1, "deeper"},
 		{strings.Repeat(" ", 70000) + "i", 1, "bytes"},
@@ -297,4 +300,50 @@ func isLike(s, pattern []rune) bool {
 		pattern = pattern[1:]
 	}
 	return len(s) > 0 && s[0] == pattern[0] && isLike(s[1:], pattern[1:])
+}
+
+// FuzzDecimal: exact arithmetic agrees with math/big.
+func FuzzDecimal(f *testing.F) {
+	for _, seed := range [][2]string{{"1.5", "-2.25"}, {"99999999999999999999999999999", "0.000000000000000000000000000001"}, {"-0.00", "0"}, {"12345678901234567890", "10"}} {
+		f.Add(seed[0], seed[1])
+	}
+	plain := func(s string) (*big.Rat, bool) {
+		digits := strings.TrimPrefix(s, "-")
+		whole, frac, _ := strings.Cut(digits, ".")
+		if whole == "" || len(whole)+len(frac) > 35 || strings.Trim(whole+frac, "0123456789") != "" || strings.HasSuffix(digits, ".") || len(frac) > 30 {
+			return nil, false
+		}
+		return new(big.Rat).SetString(s)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		x, ok := plain(a)
+		if !ok {
+			return
+		}
+		y, ok := plain(b)
+		if !ok {
+			return
+		}
+		sum, difference, product := new(big.Rat).Add(x, y), new(big.Rat).Sub(x, y), new(big.Rat).Mul(x, y)
+		conditions := []string{
+			fmt.Sprintf("%s + %s = %s", a, b, sum.FloatString(30)), fmt.Sprintf("%s - %s = %s", a, b, difference.FloatString(30)),
+			fmt.Sprintf("sign(%s - %s) = %d", a, b, x.Cmp(y)), fmt.Sprintf("(%s < %s) = %t", a, b, x.Cmp(y) < 0),
+		}
+		if product.FloatString(30) == product.FloatString(60)[:len(product.FloatString(30))] && len(a)+len(b) < 60 {
+			conditions = append(conditions, fmt.Sprintf("abs(%s * %s - (%s)) < 0.0000000000000000000000000001", a, b, product.FloatString(30)))
+		}
+		for _, condition := range conditions {
+			e, err := expression.Parse(condition)
+			if err != nil {
+				continue // more digits than the parser can hold
+			}
+			p, err := e.Compile(table(), nil)
+			if err != nil {
+				continue // more digits than a literal may have
+			}
+			if ok, err := p.Match(nil); !ok || err != nil {
+				t.Errorf("%s: %t, %v", condition, ok, err)
+			}
+		}
+	})
 }
