@@ -167,7 +167,7 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 		s.handleResolved(sub.id, []uint64{1}, 0, s.clock.now())
 		time.Sleep(c.cfg.SilentRegionTimeout)
 		inspect("after a heartbeat without a ts", regionNormal)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		inspect("silent", regionStopping)
 		time.Sleep(c.cfg.DeregisterTimeout + 1)
 		inspect("not confirmed", regionStopping)
@@ -268,8 +268,10 @@ func BenchmarkIdleSpans(b *testing.B) {
 			}
 			for i := range n {
 				id := uint64(i + 1)
-				handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{RequestId: id, RegionId: id,
-					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}}}}}}})
+				handle(&cdcpb.ChangeDataEvent{Events: []*cdcpb.Event{{
+					RequestId: id, RegionId: id,
+					Event: &cdcpb.Event_Entries_{Entries: &cdcpb.Event_Entries{Entries: []*cdcpb.Event_Row{{Type: cdcpb.Event_INITIALIZED}}}},
+				}}})
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)

@@ -10,11 +10,12 @@ import (
 
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(streamServerEnv); kind != "" {
+		code := 0
 		if err := serveStream(kind); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			code = 1
 		}
-		os.Exit(0)
+		os.Exit(code) //nolint:forbidigo // a process of its own, in TestMain
 	}
 	goleak.VerifyTestMain(m,
 		// The mock's storage engine ends it a while after Close.

@@ -2,6 +2,7 @@ package puller_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -130,7 +131,10 @@ func (c *cluster) run(client *puller.Client) {
 	c.t.Cleanup(func() {
 		cancel()
 		select {
-		case <-done:
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				c.t.Errorf("Run: %v", err)
+			}
 		case <-time.After(patience):
 			c.t.Error("Run has not returned")
 		}
