@@ -41,8 +41,9 @@ check: ## format, vet, lint, import rules, tidy
 	@! $(GO) list -m all | grep -E '^github.com/pingcap/tidb ' || { echo "the root module must not depend on TiDB itself"; exit 1; }
 
 .PHONY: bench
-bench: ## ns and allocations per row of mounter and sorter, on one core, beside this machine's calibration
-	$(GO) test -run '^$$' -bench . -benchmem -cpu 1 ./cdc ./internal/sorter ./internal/puller ./filter
+bench: $(PLAYGROUND) ## ns and allocations per row of every stage on one core, then catching up with a real TiDB
+	$(GO) test -run '^$$' -bench . -benchmem -cpu 1 -timeout 30m ./cdc ./internal/sorter ./internal/puller ./internal/pipeline ./filter
+	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test -run '^$$' -bench . -benchtime 3x ./internal/e2e
 
 .PHONY: playground
 playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol in one process
