@@ -234,7 +234,7 @@ func divide(a, b *node) (*node, error) {
 		reals: func(v, w float64) float64 { return v / w },
 	})
 	if err == nil && k == kindDecimal {
-		n.inexactText = true
+		n.inexactText, n.quotient = true, true
 	}
 	return n, err
 }

@@ -166,9 +166,13 @@ func (n *node) asReal() (*node, error) {
 		if n.rounded && !n.constant {
 			return nil, errRounded
 		}
-		f := n.decimals
+		f, quotient := n.decimals, n.quotient
+		out.quotient = false
 		out.reals = func(m *machine) (float64, bool) {
 			d, ok := f(m)
+			if quotient {
+				d.shown = d.scale
+			}
 			return d.float64(), ok
 		}
 	case kindString:

@@ -435,8 +435,11 @@ func (d decimal) uint64() (uint64, bool) {
 	return d.coef[0], true
 }
 
-// float64 returns the float nearest to d.
+// float64 returns the float nearest to what d shows.
 func (d decimal) float64() float64 {
+	if d.shown != d.scale {
+		d, _ = d.withScale(int(d.shown))
+	}
 	if d.coef[0] < 1<<53 && d.coef[1]|d.coef[2]|d.coef[3]|d.coef[4] == 0 && d.scale <= 15 {
 		// Both are exact, so that the quotient is the nearest.
 		f := float64(d.coef[0]) / float64(pow10[d.scale])
@@ -445,7 +448,6 @@ func (d decimal) float64() float64 {
 		}
 		return f
 	}
-	d.shown = d.scale
 	var buf [100]byte
 	f, _ := strconv.ParseFloat(bytesText(d.appendText(buf[:0])), 64) // it is a number in range
 	return f

@@ -44,6 +44,9 @@ type node struct {
 	// textOnly: the node is text, but made of an ENUM or SET, of which MySQL would
 	// take the number among numbers.
 	textOnly bool
+	// quotient: the result of a division, which becomes a float with all its digits,
+	// not only those that it shows.
+	quotient bool
 	// unsure: a decimal whose digits after the point depend on which of several
 	// results it is, which a division would show.
 	unsure bool

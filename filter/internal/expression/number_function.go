@@ -21,7 +21,7 @@ func abs(a []*node) (*node, error) {
 		return nil, err
 	}
 	out := *n
-	out.column, out.collation, out.strength = false, binaryCollation, numeric
+	out.column, out.quotient, out.collation, out.strength = false, false, binaryCollation, numeric
 	switch n.kind {
 	case kindInt:
 		f := n.ints
