@@ -16,9 +16,9 @@
 //	    │ region: one (subscription, region) pair from its request to its first error
 //	    ▼
 //	store, stream  one EventFeedV2 stream per store for all subscriptions
-//	    │ the stream's receiving goroutine runs the matcher: PREWRITE + COMMIT → event.RawKV
+//	    │ the stream's receiving goroutine decodes rows and runs the matcher: PREWRITE + COMMIT → event.RawKV
 //	    ▼
-//	Receiver       Receive(rows) once per gRPC message and span; Resolve(ts) when the span's minimum moves
+//	Receiver       Receive(rows) once per gRPC message and span, or full batch; Resolve(ts) when the span's minimum moves
 //
 // A region goes from normal to removed once, perhaps through stopping (the
 // client gave it up and waits for the server to agree). Whoever removes it hands
@@ -26,6 +26,13 @@
 // range is unlocked at the resolved ts it had reached, and a rangeTask starts
 // again from there after a delay. Nothing but the errors that [Receiver.Fail]
 // names ends a subscription.
+//
+// # Memory
+//
+// A message is decoded where it was received, in a frame that is used again for
+// the next one; gRPC's own buffers are not referred to. What outlives it, the
+// bytes of PREWRITE and COMMITTED rows, is copied once, into one array for each event:
+// it belongs to one region, so a span that cannot move on does not hold the memory of others.
 //
 // # Order
 //

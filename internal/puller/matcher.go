@@ -6,6 +6,8 @@ import (
 	"hash/maphash"
 	"time"
 
+	"github.com/pingcap/kvproto/pkg/cdcpb"
+
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
@@ -66,12 +68,22 @@ func (m *matcher) violation(what string, key []byte, startTs, commitTs event.Ts)
 	return &protocolError{what: what, key: string(key), startTs: startTs, commitTs: commitTs, resolvedTs: m.resolvedTs}
 }
 
+// prepare hashes rows, before they are matched.
+func (m *matcher) prepare(rows []row, payload []byte) {
+	for i := range rows {
+		switch r := &rows[i]; r.typ {
+		case cdcpb.Event_PREWRITE, cdcpb.Event_COMMIT, cdcpb.Event_ROLLBACK:
+			r.hash = hashPrewrite(m.seed, r.startTs, r.key.of(payload))
+		}
+	}
+	m.prewrites.prefetch(rows)
+}
+
 // prewrite keeps a PREWRITE, whose bytes are p, until its COMMIT or ROLLBACK.
 func (m *matcher) prewrite(r *row, p packed) {
-	hash := hashPrewrite(m.seed, r.startTs, p.key())
 	entry := prewrite{packed: p, startTs: r.startTs, generation: r.generation, op: r.op}
 	m.arrived += int64(len(p.data))
-	if i := m.prewrites.find(hash, r.startTs, p.key()); i >= 0 {
+	if i := m.prewrites.find(r.hash, r.startTs, p.key()); i >= 0 {
 		e := m.prewrites.at(i)
 		// An empty value is a lock that was rewritten (TiKV before v6.2); a lower
 		// generation is an earlier flush of a pipelined transaction.
@@ -83,14 +95,14 @@ func (m *matcher) prewrite(r *row, p packed) {
 		return
 	}
 	m.bytes += entry.size()
-	m.prewrites.insert(hash, entry)
+	m.prewrites.insert(r.hash, entry)
 }
 
 // commit appends the change of a COMMIT to rows, or keeps the COMMIT. The change
 // has the bytes of the PREWRITE, so those of the COMMIT need no copy.
 func (m *matcher) commit(rows []event.RawKV, r *row, payload []byte) ([]event.RawKV, error) {
 	key := r.key.of(payload)
-	i := m.prewrites.find(hashPrewrite(m.seed, r.startTs, key), r.startTs, key)
+	i := m.prewrites.find(r.hash, r.startTs, key)
 	if !m.initialized {
 		// An empty value may be a rewritten lock whose real PREWRITE, or whose
 		// COMMITTED, comes from the scan; a generation may be followed by a higher one.
@@ -156,11 +168,11 @@ func (m *matcher) rollback(r *row, payload []byte) {
 		m.bytes += k.size()
 		return
 	}
-	m.forget(r.startTs, r.key.of(payload))
+	m.forget(r.hash, r.startTs, r.key.of(payload))
 }
 
-func (m *matcher) forget(startTs event.Ts, key []byte) {
-	if i := m.prewrites.find(hashPrewrite(m.seed, startTs, key), startTs, key); i >= 0 {
+func (m *matcher) forget(hash uint32, startTs event.Ts, key []byte) {
+	if i := m.prewrites.find(hash, startTs, key); i >= 0 {
 		m.take(i)
 	}
 }
@@ -187,7 +199,7 @@ func (m *matcher) initialize(rows []event.RawKV) ([]event.RawKV, error) {
 	}
 	for _, k := range m.rollbacks {
 		m.bytes -= k.size()
-		m.forget(k.startTs, k.key)
+		m.forget(hashPrewrite(m.seed, k.startTs, k.key), k.startTs, k.key)
 	}
 	m.commits, m.rollbacks = nil, nil
 	return rows, err

@@ -69,6 +69,9 @@ func parseRow(t *testing.T, line string) *cdcpb.Event_Row {
 // feed gives a row to the matcher, as a stream does.
 func (m *matcher) feed(rows []event.RawKV, in *cdcpb.Event_Row) ([]event.RawKV, error) {
 	r, payload := wireRow(in)
+	one := []row{r}
+	m.prepare(one, payload)
+	r = one[0]
 	_, p := pack(nil, &r, payload)
 	switch r.typ {
 	case cdcpb.Event_PREWRITE:

@@ -90,6 +90,45 @@ func (t *prewriteTable) find(hash uint32, startTs event.Ts, key []byte) int {
 	}
 }
 
+// A table that exceeds the caches costs three misses for a COMMIT, one after
+// another: slot, entry, key. Loads for several rows at once, which do not wait for
+// each other, overlap.
+const (
+	prefetchRows = 32
+	prefetchFrom = 2048 // entries: fewer are in the cache of the core
+)
+
+// prefetch loads what find will look at for the rows.
+//
+//go:noinline
+func (t *prewriteTable) prefetch(rows []row) (sum int) {
+	if len(t.entries) < prefetchFrom {
+		return 0
+	}
+	mask := uint32(len(t.slots) - 1)
+	for len(rows) > 0 {
+		some := rows[:min(prefetchRows, len(rows))]
+		rows = rows[len(some):]
+		var slots [prefetchRows]slot
+		for i := range some {
+			slots[i] = t.slots[some[i].hash&mask]
+		}
+		for i := range some {
+			if s := slots[i]; s.idx != 0 && s.hash == some[i].hash {
+				sum += len(t.entries[s.idx-1].data)
+			}
+		}
+		for i := range some {
+			if s := slots[i]; s.idx != 0 && s.hash == some[i].hash {
+				if key := t.entries[s.idx-1].data; len(key) > 0 {
+					sum += int(key[0])
+				}
+			}
+		}
+	}
+	return sum // for the compiler, which else would not load
+}
+
 // at returns the entry in a slot that find has returned. The pointer is valid
 // until the next insert or remove.
 func (t *prewriteTable) at(i int) *prewrite { return &t.entries[t.slots[i].idx-1] }

@@ -127,6 +127,7 @@ func (s *stream) handleEvent(msg *frame, data []byte, now time.Duration) error {
 func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, now time.Duration) {
 	arena := fs.reserve(rows, payload, r.keyRange)
 	m := &r.matcher
+	m.prepare(rows, payload)
 	var err error
 	for i := range rows {
 		row := &rows[i]

@@ -19,6 +19,7 @@ type row struct {
 	key, value, old   section
 	typ               cdcpb.Event_LogType
 	op                event.Op // zero: one this client does not know
+	hash              uint32   // of PREWRITE, COMMIT and ROLLBACK, set by the matcher
 }
 
 // section is a part of a payload. Payloads are below maxMessageSize.
