@@ -47,7 +47,12 @@ func playgroundBinary() string {
 // seed returns SEED, or a new one, and prints it.
 func seed(t *testing.T) uint64 {
 	t.Helper()
-	n := uint64(time.Now().UnixNano())
+	return seedOr(t, uint64(time.Now().UnixNano()))
+}
+
+// seedOr returns SEED, or n, and prints it.
+func seedOr(t *testing.T, n uint64) uint64 {
+	t.Helper()
 	if s := os.Getenv("SEED"); s != "" {
 		var err error
 		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
