@@ -11,6 +11,7 @@ type faults struct {
 	frozen     map[uint64]bool // by region id; 0 is all
 	silent     map[uint64]bool
 	lockScans  int
+	txnChecks  int
 }
 
 func (f *faults) init() {

@@ -161,12 +161,20 @@ func (c *Cluster) LockScans() int {
 	return c.faults.lockScans
 }
 
+// TxnChecks returns how often stores have been asked for the status of a transaction.
+func (c *Cluster) TxnChecks() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.faults.txnChecks
+}
+
 // KvCheckTxnStatus implements tikvpb.TikvServer.
 func (s *kvServer) KvCheckTxnStatus(_ context.Context, req *kvrpcpb.CheckTxnStatusRequest) (*kvrpcpb.CheckTxnStatusResponse, error) {
 	c := s.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.touchLocked()
+	c.faults.txnChecks++
 	if _, err := s.checkLocked(req.Context); err != nil {
 		return &kvrpcpb.CheckTxnStatusResponse{RegionError: err}, nil
 	}

@@ -55,6 +55,9 @@ func TestBigTransaction(t *testing.T) {
 	w.await("memory accounted", func() bool { return w.pending() >= rows*100 })
 	scans := w.LockScans()
 	w.await("searches for locks", func() bool { return w.LockScans() >= scans+2 })
+	if checks, scans := w.TxnChecks(), w.LockScans(); checks > scans {
+		t.Errorf("the status of one transaction was asked for %d times in %d searches", checks, scans)
+	}
 	if n := w.Locked(); n != rows {
 		t.Errorf("%d locks are left of %d", n, rows)
 	}

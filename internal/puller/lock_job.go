@@ -117,8 +117,7 @@ func (c *Client) resolveRegionLocks(ctx context.Context, id, target uint64) (fou
 			return found, err
 		}
 		found += len(locks)
-		// Live transactions are left alone: their time is not waited for.
-		if _, err := c.cfg.Store.GetLockResolver().ResolveLocks(bo, 0, locks); err != nil {
+		if err := c.resolveTxns(bo, locks); err != nil {
 			return found, err
 		}
 		if last == nil {
@@ -126,6 +125,30 @@ func (c *Client) resolveRegionLocks(ctx context.Context, id, target uint64) (fou
 		}
 		from = append(bytes.Clone(last), 0)
 	}
+}
+
+// resolveTxns ends the transactions of locks, except live ones, whose time is not
+// waited for. The resolver asks for the status of a transaction anew for each lock
+// as long as it lives, so a million locks of one transaction are asked about by one.
+func (c *Client) resolveTxns(bo *tikv.Backoffer, locks []*txnlock.Lock) error {
+	byTxn := make(map[uint64][]*txnlock.Lock)
+	for _, l := range locks {
+		byTxn[l.TxnID] = append(byTxn[l.TxnID], l)
+	}
+	resolver := c.cfg.Store.GetLockResolver()
+	for _, locks := range byTxn {
+		msToLive, err := resolver.ResolveLocks(bo, 0, locks[:1])
+		if err != nil {
+			return err
+		}
+		if msToLive > 0 || len(locks) == 1 {
+			continue
+		}
+		if _, err := resolver.ResolveLocks(bo, 0, locks[1:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scanLocks reads the locks of a region from a key on. The key of the last one is
