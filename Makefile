@@ -16,7 +16,8 @@ help: ## list the targets
 
 .PHONY: demo
 demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself; DEMO_SECONDS=n ends it after n seconds
-	@$(GO) run ./examples/demo -playground $(PLAYGROUND)
+	@$(GO) build -o bin/demo ./examples/demo
+	@exec bin/demo -playground $(PLAYGROUND)
 
 .PHONY: test
 test: $(PLAYGROUND) ## run all tests, end-to-end ones against a real TiDB; SEED=n repeats a workload
