@@ -18,9 +18,9 @@ type batch struct {
 }
 
 // fullBatch is how many rows are delivered without waiting for the end of the
-// message: as many narrow rows as fit in an event of the usual 32 KiB. So a
-// batch of a scan is one event, in a slice that never grew.
-const fullBatch = 128
+// message. It is less than an event of a scan has, and enough to make up for the
+// locks that a call takes: so a large event is a batch, in a slice that never grew.
+const fullBatch = 64
 
 // handle processes a message: rows first, in one call of Receive per
 // subscription unless there are many, or the message itself tells the end of a
