@@ -122,13 +122,13 @@ func overlong(data []byte) bool {
 	run := 0
 	for _, c := range data {
 		switch {
+		case c&7 == byte(protowire.StartGroupType): // perhaps the first byte of a tag
+			return true
 		case c >= 0x80:
 			if run++; run >= tagBytes-1 {
 				return true
 			}
 			continue
-		case c&7 == byte(protowire.StartGroupType):
-			return true
 		}
 		run = 0
 	}
