@@ -34,8 +34,7 @@ type Spec struct {
 
 	// MemoryQuota is Config.MemoryQuota. 0 is the capture's default.
 	MemoryQuota int64 `json:"memory_quota,omitempty" toml:"memory-quota"`
-	// CaseSensitive makes table rules, here and in the sink's settings, distinguish
-	// upper from lower case.
+	// CaseSensitive makes table rules distinguish upper from lower case.
 	CaseSensitive bool `json:"case_sensitive,omitempty" toml:"case-sensitive"`
 	// ForceReplicate and IgnoreIneligibleTables are as in Config.
 	ForceReplicate         bool `json:"force_replicate,omitempty" toml:"force-replicate"`
@@ -51,6 +50,10 @@ type Spec struct {
 	// Mounter is accepted for TiCDC's sake and has no effect: rows are decoded by
 	// those who write them.
 	Mounter MounterSpec `json:"mounter,omitzero" toml:"mounter"`
+	// Sink are the settings of the sink besides its URI, which wins where both say
+	// something.
+	Sink sink.Options `json:"sink_config,omitzero" toml:"sink"`
+
 	// What follows is TiCDC's and does not exist here. A Spec that turns one of
 	// these on is refused, because it would be delivered otherwise than it says; a
 	// file that spells out that they are off is accepted.
@@ -91,13 +94,6 @@ func ValidateID(id string) error {
 		return fmt.Errorf("%w %q: want letters and digits with single dashes between, 128 bytes at most", ErrInvalidID, id)
 	}
 	return nil
-}
-
-// Redacted returns a copy that may be shown: without the secrets in the sink's URI
-// and settings.
-func (s Spec) Redacted() Spec {
-	s.SinkURI = sink.Redact(s.SinkURI)
-	return s
 }
 
 // validateSettings checks what can be checked without I/O, but for the id, the
