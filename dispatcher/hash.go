@@ -28,7 +28,7 @@ func (d *Dispatcher) addValue(sum uint32, v *event.Value) uint32 {
 	}
 	buf, _ := d.buffers.Get().(*[]byte)
 	if buf == nil {
-		buf = new([]byte)
+		buf = new(make([]byte, 0, 64))
 	}
 	*buf = d.appendText((*buf)[:0], *v)
 	sum = crc32.Update(sum, crc32.IEEETable, *buf)
