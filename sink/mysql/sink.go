@@ -16,6 +16,7 @@ import (
 // goroutine, at any WriteConcurrency.
 type Sink struct {
 	db     *sql.DB
+	ddlDB  *sql.DB // without a read timeout, or db
 	cfg    Config
 	server server
 	log    *slog.Logger
@@ -37,7 +38,7 @@ func New(ctx context.Context, db *sql.DB, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{db: db, cfg: cfg, server: server, log: cfg.Logger}
+	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger}
 	s.safeUntil.Store(uint64(cfg.SafeUntil))
 	return s, nil
 }
