@@ -53,3 +53,5 @@ type Controller interface {
 	// ResignOwner makes the owner step down, so that another is elected.
 	ResignOwner(ctx context.Context) error
 }
+
+var _ Controller = (*cdc.Capture)(nil)

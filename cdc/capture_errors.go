@@ -9,6 +9,9 @@ var (
 	ErrChangefeedNotFound = errors.New("changefeed does not exist")
 	// ErrChangefeedExists: a changefeed of that id is there already.
 	ErrChangefeedExists = errors.New("changefeed exists already")
+	// ErrRemovalUnfinished: a changefeed is being removed, and whoever waited for it
+	// does no longer.
+	ErrRemovalUnfinished = errors.New("changefeed not removed yet")
 	// ErrUpdateRefused: a changefeed cannot be changed in its state, or not so. It
 	// wraps the reason.
 	ErrUpdateRefused = errors.New("changefeed not updated")

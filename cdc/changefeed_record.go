@@ -12,6 +12,9 @@ type changefeedRecord struct {
 	CreateTime     time.Time     `json:"create_time"`
 	CreatorVersion string        `json:"creator_version"`
 	Error          *RunningError `json:"error,omitempty"`
+	// Released: PD no longer keeps changes for the changefeed, because it is
+	// finished, has stood still for too long or has lost them already.
+	Released bool `json:"released,omitempty"`
 }
 
 // changefeedStore keeps the changefeeds of an owner. What a method has done is
