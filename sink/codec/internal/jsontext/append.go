@@ -50,25 +50,35 @@ func AppendBytes(dst, s []byte) []byte {
 // plainLength returns how many bytes s begins with that are ASCII and need no
 // escape.
 func plainLength(s string) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		// The top bit of a byte tells whether it is special: it is set, or it becomes
-		// so when a byte that is too small borrows. A borrow also reaches the bytes
-		// above, so that only the lowest one is sure.
-		w := binary.LittleEndian.Uint64(b[i:])
-		quote, backslash := w^ones*'"', w^ones*'\\'
-		if special := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops; special != 0 {
-			return i + bits.TrailingZeros64(special)/8
-		}
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+	for len(b) >= 32 {
+		if special(b[0:8])|special(b[8:16])|special(b[16:24])|special(b[24:32]) != 0 {
 			break
 		}
+		b = b[32:]
 	}
-	return i
+	for len(b) >= 8 {
+		if m := special(b[:8]); m != 0 {
+			return len(s) - len(b) + bits.TrailingZeros64(m)/8
+		}
+		b = b[8:]
+	}
+	for i, c := range b {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return len(s) - len(b) + i
+		}
+	}
+	return len(s)
+}
+
+// special returns the top bits of the bytes of a word that are beyond ASCII or
+// have to be escaped. Such a bit is set, or becomes so when a byte that is too
+// small borrows. A borrow also reaches the bytes above, so that only the lowest
+// bit is sure.
+func special(b []byte) uint64 {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	w := binary.LittleEndian.Uint64(b)
+	return (w | (w - ones*' ') | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)) & tops
 }
 
 // validLength returns how many bytes s begins with that are characters beyond
