@@ -9,6 +9,11 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # The race detector needs a C compiler.
 RACE ?= $(if $(shell command -v $${CC:-gcc} || command -v cc),-race)
 export DEMO_SECONDS SEED
+# Apache Kafka needs Maven to be fetched and Java to run; without them tests of the
+# Kafka sink use an in-process broker, and say so.
+KAFKA := bin/kafka
+export TIDBCDC_KAFKA_LIB ?= $(abspath $(KAFKA))
+HAVE_KAFKA := $(if $(shell command -v mvn),$(if $(shell command -v java),$(KAFKA)))
 
 .PHONY: help
 help: ## list the targets
@@ -20,7 +25,7 @@ demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself;
 	@exec bin/demo -playground $(PLAYGROUND)
 
 .PHONY: test
-test: $(PLAYGROUND) ## run all tests, end-to-end ones against a real TiDB; SEED=n repeats a workload
+test: $(PLAYGROUND) $(HAVE_KAFKA) ## run all tests, end-to-end ones against a real TiDB; SEED=n repeats a workload
 	@echo "race detector: $(if $(RACE),on,off, for want of a C compiler)"
 	@echo "real servers: TiDB and PD from $(PLAYGROUND)"
 	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test $(RACE) -count=1 -timeout 20m ./...
@@ -48,6 +53,11 @@ bench: $(PLAYGROUND) ## ns and allocations per row of every stage on one core, t
 
 .PHONY: playground
 playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol in one process
+
+$(KAFKA): internal/kafkabroker/pom.xml
+	@echo "fetching Apache Kafka from Maven Central: about 90 MB"
+	@mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@)
+	@touch $@
 
 # The binary is built anew when a source file of the playground has changed.
 PLAYGROUND_SOURCES := $(shell find examples/playground -name '*.go' -not -name '*_test.go') examples/playground/go.mod examples/playground/go.sum

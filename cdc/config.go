@@ -74,6 +74,9 @@ type Config struct {
 	// GCTTL is for how long PD keeps the changes that a stopped changefeed has not
 	// delivered. Defaults to 24 h.
 	GCTTL time.Duration
+	// SafePointService names the changefeed's service GC safe point in PD. Defaults
+	// to tidbcdc-changefeed-ID; two changefeeds of one id need two names.
+	SafePointService string
 	// Logger gets the changefeed's messages. Defaults to the Upstream's.
 	Logger *slog.Logger
 }
@@ -134,6 +137,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CheckpointInterval, 500*time.Millisecond)
 	setDefault(&c.DrainTimeout, 10*time.Second)
 	setDefault(&c.GCTTL, 24*time.Hour)
+	setDefault(&c.SafePointService, "tidbcdc-changefeed-"+c.ID)
 	return c, nil
 }
 

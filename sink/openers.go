@@ -18,6 +18,8 @@ type Config struct {
 	// Changefeed is the id of the changefeed, for messages and for what the
 	// backend names after it (a Kafka client id, for example). It may be empty.
 	Changefeed string
+	// Options are the settings of the changefeed's sink that are not in the URI.
+	Options Options
 	// TimeZone is where TIMESTAMP values are written as local time, for backends
 	// that do so. The default is UTC.
 	TimeZone *time.Location

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -117,7 +118,7 @@ func TestOpen(t *testing.T) {
 func TestOpenKeepsConfig(t *testing.T) {
 	var o opened
 	cfg := sink.Config{TimeZone: time.FixedZone("x", 3600), Logger: slog.Default()}
-	if _, _, err := (sink.Openers{"good": o.open}).Open(t.Context(), "good://", cfg); err != nil || o.cfg != cfg {
+	if _, _, err := (sink.Openers{"good": o.open}).Open(t.Context(), "good://", cfg); err != nil || !reflect.DeepEqual(o.cfg, cfg) {
 		t.Errorf("got %+v, %v", o.cfg, err)
 	}
 }

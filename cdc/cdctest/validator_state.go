@@ -8,6 +8,13 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
+// DDLs returns those that came, in commit ts order, each once. They are shared.
+func (v *Validator) DDLs() []*event.DDL {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.sortedDDLs()
+}
+
 // sortedDDLs returns the DDLs by commit ts.
 func (v *Validator) sortedDDLs() []*event.DDL {
 	return slices.SortedFunc(maps.Values(v.ddls), func(a, b *event.DDL) int {

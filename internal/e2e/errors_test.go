@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -72,7 +73,7 @@ func TestNothingLeftRunning(t *testing.T) {
 	}
 	start := now(ctx, t, up)
 	mustExec(t, db, "CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-	feed := newFeed(t, cdc.Config{ID: "leftover", Upstream: up, Sink: newCounter(), Filter: rules(t, "leftover.*"), StartTs: start, TargetTs: now(ctx, t, up)})
+	feed := newFeed(t, cdc.Config{ID: "leftover", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), Filter: rules(t, "leftover.*"), StartTs: start, TargetTs: now(ctx, t, up)})
 	if err := feed.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -85,12 +86,6 @@ func TestNothingLeftRunning(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-func newCounter() *recorder {
-	r := newRecorder()
-	r.begin(0)
-	return r
-}
-
 func TestRunErrors(t *testing.T) {
 	ctx := testContext(t, time.Minute)
 	db := database(t, "bad")
@@ -100,15 +95,15 @@ func TestRunErrors(t *testing.T) {
 	ts := now(ctx, t, up)
 
 	t.Run("start ts of another cluster", func(t *testing.T) {
-		err := newFeed(t, cdc.Config{ID: "bad", Upstream: up, Sink: newCounter(), StartTs: ts.Add(time.Hour)}).Run(ctx)
+		err := newFeed(t, cdc.Config{ID: "bad", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: ts.Add(time.Hour)}).Run(ctx)
 		wantError(t, err, cdc.ErrStartTsInFuture, ts.Add(time.Hour).String())
 	})
 	t.Run("target ts before now", func(t *testing.T) {
-		err := newFeed(t, cdc.Config{ID: "bad", Upstream: up, Sink: newCounter(), TargetTs: early}).Run(ctx)
+		err := newFeed(t, cdc.Config{ID: "bad", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), TargetTs: early}).Run(ctx)
 		wantError(t, err, cdc.ErrTargetTsBeforeStartTs, early.String())
 	})
 	t.Run("tables without a key", func(t *testing.T) {
-		cfg := cdc.Config{ID: "bad", Upstream: up, Sink: newCounter(), StartTs: ts, TargetTs: ts + 1, Filter: rules(t, "bad.*")}
+		cfg := cdc.Config{ID: "bad", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: ts, TargetTs: ts + 1, Filter: rules(t, "bad.*")}
 		err := newFeed(t, cfg).Run(ctx)
 		var ineligible *cdc.IneligibleTablesError
 		if !errors.As(err, &ineligible) || strings.Join(ineligible.Tables, " ") != "bad.keyless bad.nullable" {
@@ -118,13 +113,13 @@ func TestRunErrors(t *testing.T) {
 		if err := newFeed(t, cfg).Run(ctx); err != nil {
 			t.Errorf("Run with IgnoreIneligibleTables: %v", err)
 		}
-		cfg.Checkpoints, cfg.ForceReplicate = nil, true
+		cfg.Checkpoints, cfg.ForceReplicate, cfg.Sink = nil, true, validated(t, nil, cdctest.ValidatorConfig{StartTs: ts})
 		if err := newFeed(t, cfg).Run(ctx); err != nil {
 			t.Errorf("Run with ForceReplicate: %v", err)
 		}
 	})
 	t.Run("running twice", func(t *testing.T) {
-		feed := newFeed(t, cdc.Config{ID: "twice", Upstream: up, Sink: newCounter(), StartTs: ts, Filter: rules(t, "bad.fine")})
+		feed := newFeed(t, cdc.Config{ID: "twice", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: ts, Filter: rules(t, "bad.fine")})
 		runCtx, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- feed.Run(runCtx) }()
@@ -143,7 +138,8 @@ func TestRunErrors(t *testing.T) {
 		broken := errors.New("broken for good")
 		feed := newFeed(t, cdc.Config{
 			ID: "broken", Upstream: up, StartTs: ts, Filter: rules(t, "bad.fine"),
-			Sink: sink.RowFunc(func(context.Context, []*event.RowChanged) error { return sink.Permanent(broken) }),
+			Sink: validated(t, sink.RowFunc(func(context.Context, []*event.RowChanged) error { return sink.Permanent(broken) }),
+				cdctest.ValidatorConfig{StartTs: ts}),
 		})
 		err := feed.Run(ctx)
 		wantError(t, err, broken, "bad.fine")
@@ -166,7 +162,7 @@ func TestStartTsBeforeGC(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := ts.Add(-time.Minute)
-	err := newFeed(t, cdc.Config{ID: "old", Upstream: up, Sink: newCounter(), StartTs: old}).Run(ctx)
+	err := newFeed(t, cdc.Config{ID: "old", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: old}).Run(ctx)
 	wantError(t, err, cdc.ErrStartTsBeforeGC, old.String())
 }
 

@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/playground"
 )
 
 // follow runs a changefeed of a database in the background until the test ends.
-func follow(t *testing.T, up *cdc.Upstream, name string, start event.Ts) (*cdc.Changefeed, *recorder) {
+func follow(t *testing.T, up *cdc.Upstream, name string, start event.Ts) (*cdc.Changefeed, *cdctest.Validator) {
 	t.Helper()
-	rec := newRecorder()
-	rec.begin(start)
-	feed := newFeed(t, cdc.Config{ID: strings.ReplaceAll(name, "_", "-"), Upstream: up, Sink: rec, Filter: rules(t, name+".*"), StartTs: start, CheckpointInterval: 50 * time.Millisecond})
+	v := validated(t, nil, cdctest.ValidatorConfig{StartTs: start})
+	feed := newFeed(t, cdc.Config{ID: strings.ReplaceAll(name, "_", "-"), Upstream: up, Sink: v, Filter: rules(t, name+".*"), StartTs: start, CheckpointInterval: 50 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- feed.Run(ctx) }()
@@ -29,20 +29,17 @@ func follow(t *testing.T, up *cdc.Upstream, name string, start event.Ts) (*cdc.C
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run: %v", err)
 		}
-		for _, v := range rec.violations {
-			t.Error(v)
-		}
 	})
-	return feed, rec
+	return feed, v
 }
 
-func waitRows(t *testing.T, rec *recorder, want int) {
+func waitRows(t *testing.T, v *cdctest.Validator, want int) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("%d rows", want), func() bool {
-		rows, _, _ := rec.counts()
+		rows, _, _ := v.Counts()
 		return rows >= want
 	})
-	if rows, _, _ := rec.counts(); rows != want {
+	if rows, _, _ := v.Counts(); rows != want {
 		t.Errorf("%d rows arrived, want %d", rows, want)
 	}
 }
@@ -59,8 +56,8 @@ func TestRefusedRegistrations(t *testing.T) {
 			if err := cluster.FailRegistrations(ctx, 5, kind, 50*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
-			_, rec := follow(t, up, "refused", start)
-			waitRows(t, rec, 3)
+			_, v := follow(t, up, "refused", start)
+			waitRows(t, v, 3)
 		})
 	}
 }
@@ -70,7 +67,7 @@ func TestBrokenStreamsAndMovingRegions(t *testing.T) {
 	db := database(t, "moving")
 	up := dial(t)
 	mustExec(t, db, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
-	_, rec := follow(t, up, "moving", now(ctx, t, up))
+	_, v := follow(t, up, "moving", now(ctx, t, up))
 	span := event.TableSpan(physicalIDs(ctx, db)[0])
 	rows := 0
 	insert := func() {
@@ -98,7 +95,7 @@ func TestBrokenStreamsAndMovingRegions(t *testing.T) {
 			t.Fatal(err)
 		}
 		insert()
-		waitRows(t, rec, rows)
+		waitRows(t, v, rows)
 	}
 }
 
@@ -107,9 +104,9 @@ func TestStoreOutage(t *testing.T) {
 	db := database(t, "outage")
 	up := dial(t)
 	mustExec(t, db, "CREATE TABLE t (id INT PRIMARY KEY)")
-	feed, rec := follow(t, up, "outage", now(ctx, t, up))
+	feed, v := follow(t, up, "outage", now(ctx, t, up))
 	mustExec(t, db, "INSERT INTO t VALUES (1)")
-	waitRows(t, rec, 1)
+	waitRows(t, v, 1)
 	span := event.TableSpan(physicalIDs(ctx, db)[0])
 	regions, err := cluster.Regions(ctx, span.Start, span.End)
 	if err != nil || len(regions) == 0 {
@@ -134,7 +131,7 @@ func TestStoreOutage(t *testing.T) {
 	if err := <-inserted; err != nil {
 		t.Fatal(err)
 	}
-	waitRows(t, rec, 2)
+	waitRows(t, v, 2)
 }
 
 func TestHeldResolvedTs(t *testing.T) {
@@ -142,16 +139,16 @@ func TestHeldResolvedTs(t *testing.T) {
 	db := database(t, "held")
 	up := dial(t)
 	mustExec(t, db, "CREATE TABLE t (id INT PRIMARY KEY)")
-	feed, rec := follow(t, up, "held", now(ctx, t, up))
+	feed, v := follow(t, up, "held", now(ctx, t, up))
 	mustExec(t, db, "INSERT INTO t VALUES (1)")
-	waitRows(t, rec, 1)
+	waitRows(t, v, 1)
 	if err := cluster.HoldResolved(ctx); err != nil {
 		t.Fatal(err)
 	}
 	mustExec(t, db, "INSERT INTO t VALUES (2)")
 	held := now(ctx, t, up)
 	waitFor(t, "the row to be pending", func() bool { return feed.Status().PendingRows == 1 })
-	if rows, _, _ := rec.counts(); rows != 1 {
+	if rows, _, _ := v.Counts(); rows != 1 {
 		t.Errorf("%d rows arrived before they were resolved", rows)
 	}
 	if st := feed.Status(); st.CheckpointTs >= held || st.CheckpointTs > st.ResolvedTs {
@@ -160,7 +157,7 @@ func TestHeldResolvedTs(t *testing.T) {
 	if err := cluster.ReleaseResolved(ctx); err != nil {
 		t.Fatal(err)
 	}
-	waitRows(t, rec, 2)
+	waitRows(t, v, 2)
 	waitFor(t, "the checkpoint to follow", func() bool { return feed.Status().CheckpointTs >= held })
 }
 
@@ -231,8 +228,8 @@ func TestTLSAndEventFeedV1(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	start := now(ctx, t, up)
 	mustExec(t, db, "CREATE TABLE a (id INT PRIMARY KEY)", "CREATE TABLE b (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1), (2)", "INSERT INTO b VALUES (3)")
-	_, rec := follow(t, up, "test", start)
-	waitRows(t, rec, 3)
+	_, v := follow(t, up, "test", start)
+	waitRows(t, v, 3)
 	mustExec(t, db, "DELETE FROM a WHERE id = 1", "INSERT INTO b VALUES (4)")
-	waitRows(t, rec, 5)
+	waitRows(t, v, 5)
 }

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
+	"github.com/tidbcdc/tidbcdc/sink"
 )
 
 // TestFilterExpressions holds value expressions against TiDB: random conditions
@@ -86,17 +88,19 @@ func delivered(ctx context.Context, t *testing.T, up *cdc.Upstream, start event.
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec := newRecorder()
-	rec.begin(start)
+	var rows []*event.RowChanged
+	collect := sink.RowFunc(func(_ context.Context, some []*event.RowChanged) error {
+		for _, r := range some {
+			rows = append(rows, r.Clone())
+		}
+		return nil
+	})
 	feed := newFeed(t, cdc.Config{
-		ID: "filter", Upstream: up, Sink: rec, Filter: f, StartTs: start, TargetTs: now(ctx, t, up), ForceReplicate: true,
+		ID: "filter", Upstream: up, Sink: validated(t, collect, cdctest.ValidatorConfig{StartTs: start}), Filter: f,
+		StartTs: start, TargetTs: now(ctx, t, up), ForceReplicate: true,
 	})
 	if err := feed.Run(ctx); err != nil {
 		t.Fatal(err)
-	}
-	var rows []*event.RowChanged
-	for _, r := range rec.seen {
-		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b *event.RowChanged) int { return int(a.Image()[0].Int64() - b.Image()[0].Int64()) })
 	return rows
@@ -220,7 +224,7 @@ func TestFilterEvents(t *testing.T) {
 	var got []string
 	feed := newFeed(t, cdc.Config{
 		ID: "filter-events", Upstream: up, Filter: f, StartTs: start, TargetTs: now(ctx, t, up),
-		Sink: eventLog{func(s string) { got = append(got, s) }},
+		Sink: validated(t, eventLog{func(s string) { got = append(got, s) }}, cdctest.ValidatorConfig{StartTs: start, Filtered: true}),
 	})
 	if err := feed.Run(ctx); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,13 @@ import (
 var cluster *playground.Playground
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(consumerVar); config != "" {
+		if err := consume(config); err != nil {
+			fmt.Fprintln(os.Stderr, "consumer:", err)
+			os.Exit(1) //nolint:forbidigo // the process is another program
+		}
+		return
+	}
 	code, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)

@@ -10,61 +10,79 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
 )
 
-// TestEveryChangeArrives runs a random workload with DDL and faults of stores and
-// sink, follows it with a changefeed that is stopped and resumed on the way, and
-// holds what it delivered against what TiDB has, at several timestamps.
+// TestEveryChangeArrives runs a random workload with DDL and faults of PD, stores
+// and sink, follows it with a changefeed that is stopped and resumed on the way,
+// and holds what it delivered against what TiDB has, at several timestamps.
 func TestEveryChangeArrives(t *testing.T) {
 	ctx := testContext(t, 3*workloadTime()+5*time.Minute)
 	seed := seed(t)
-	db := database(t, "every")
 	up := dial(t)
 	start := now(ctx, t, up)
-	w := &workload{db: db, tables: tables(), seed: seed}
-	if err := w.create(ctx); err != nil {
-		t.Fatal(err)
-	}
+	w := startWorkload(ctx, t, "every", seed)
 
-	busy, calm := context.WithCancel(ctx)
-	defer calm()
-	w.start(busy, 4)
-	go chaos(busy, cluster, func() []int64 { return physicalIDs(busy, db) }, seed)
-
-	rec := newRecorder()
-	sink := newFlaky(rec, seed)
+	sink := newFlaky(seed)
+	v := validated(t, sink, cdctest.ValidatorConfig{StartTs: start, Concurrent: true})
 	checkpoints := &cdc.MemoryCheckpoints{}
 	feed := func(target event.Ts) *cdc.Changefeed {
 		return newFeed(t, cdc.Config{
-			ID: "every", Upstream: up, Sink: sink, Filter: rules(t, "every.*"), StartTs: start, TargetTs: target,
+			ID: "every", Upstream: up, Sink: v, Filter: rules(t, "every.*"), StartTs: start, TargetTs: target,
 			Checkpoints: checkpoints, ForceReplicate: true, WriteConcurrency: 2, CheckpointInterval: 50 * time.Millisecond,
 			BatchRows: 64,
 		})
 	}
 	var snapshots []event.Ts
 	for range 3 {
-		runFor(ctx, t, feed(0), rec, checkpoints, start, workloadTime())
+		runFor(ctx, t, feed(0), workloadTime())
+		ts := checkpoint(ctx, t, checkpoints, "every", start)
+		if reported := v.Checkpoint(); ts < reported {
+			t.Errorf("checkpoint %d is stored, %d was reported", ts, reported)
+		}
+		v.Resume(ts)
 		snapshots = append(snapshots, w.between(func() event.Ts { return now(ctx, t, up) }))
 	}
-	calm()
-	w.wait()
+	w.stop()
 	end := now(ctx, t, up)
-	rec.begin(checkpoint(ctx, t, checkpoints, "every", start))
 	last := feed(end)
 	if err := last.Run(ctx); err != nil {
 		t.Fatalf("%v; status %+v", err, last.Status())
 	}
+	v.Resume(end) // nothing up to it may be left
+	t.Logf("%d failed writes", sink.failures.Load())
+	w.compare(ctx, t, v, append(snapshots, end))
+}
 
-	rows, ddls, repeats := rec.counts()
-	t.Logf("%d transactions, %d DDLs, %d refused; delivered %d rows, %d DDLs, %d repeats, %d failed writes",
-		w.committed.Load(), w.altered.Load(), w.failed.Load(), rows, ddls, repeats, sink.failures.Load())
-	for _, v := range rec.violations {
-		t.Error(v)
+// startWorkload runs a workload in an empty database, and chaos around it, until
+// stop is called or ctx ends.
+func startWorkload(ctx context.Context, t *testing.T, name string, seed uint64) *workload {
+	t.Helper()
+	w := &workload{db: database(t, name), tables: tables(), seed: seed}
+	if err := w.create(ctx); err != nil {
+		t.Fatal(err)
 	}
-	for _, ts := range append(snapshots, end) {
-		compareAt(ctx, t, db, rec.modelAt(ts), ts)
+	busy, calm := context.WithCancel(ctx)
+	w.start(busy, 4)
+	w.wg.Go(func() { chaos(busy, cluster, func() []int64 { return physicalIDs(busy, w.db) }, seed) })
+	w.stop = func() {
+		calm()
+		w.wg.Wait()
+	}
+	t.Cleanup(w.stop)
+	return w
+}
+
+// compare holds what came against what TiDB has at some timestamps.
+func (w *workload) compare(ctx context.Context, t *testing.T, v *cdctest.Validator, snapshots []event.Ts) {
+	t.Helper()
+	rows, ddls, repeats := v.Counts()
+	t.Logf("%d transactions, %d DDLs, %d refused; delivered %d rows, %d DDLs, %d repeats",
+		w.committed.Load(), w.altered.Load(), w.failed.Load(), rows, ddls, repeats)
+	for _, ts := range snapshots {
+		compareAt(ctx, t, w.db, v, ts)
 	}
 	if w.committed.Load() < 50 || w.altered.Load() < 2 || rows < 100 {
 		t.Errorf("the workload was too small to tell anything")
@@ -81,9 +99,8 @@ func workloadTime() time.Duration {
 }
 
 // runFor runs a changefeed for a while and stops it.
-func runFor(ctx context.Context, t *testing.T, feed *cdc.Changefeed, rec *recorder, checkpoints cdc.CheckpointStore, start event.Ts, d time.Duration) {
+func runFor(ctx context.Context, t *testing.T, feed *cdc.Changefeed, d time.Duration) {
 	t.Helper()
-	rec.begin(checkpoint(ctx, t, checkpoints, "every", start))
 	enough := errors.New("enough")
 	runCtx, cancel := context.WithTimeoutCause(ctx, d, enough)
 	defer cancel()

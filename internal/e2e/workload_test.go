@@ -169,6 +169,8 @@ type workload struct {
 	// committed and altered count what succeeded; failed what the database refused.
 	committed, altered, failed atomic.Int64
 	wg                         sync.WaitGroup
+	// stop ends it and waits.
+	stop func()
 	// altering is held for reading while a DDL is under way.
 	altering sync.RWMutex
 }
@@ -192,7 +194,7 @@ func (w *workload) create(ctx context.Context) error {
 	return nil
 }
 
-// start runs the writers, and sessions of DDL, until ctx ends; wait waits for them.
+// start runs the writers, and sessions of DDL, until ctx ends.
 func (w *workload) start(ctx context.Context, writers int) {
 	for i := range writers {
 		w.wg.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.seed, uint64(i)))) })
@@ -202,8 +204,6 @@ func (w *workload) start(ctx context.Context, writers int) {
 		w.wg.Go(func() { w.alter(ctx, rand.New(rand.NewPCG(w.seed, math.MaxUint64-uint64(i))), i) })
 	}
 }
-
-func (w *workload) wait() { w.wg.Wait() }
 
 // write runs random transactions, on one connection as long as it holds.
 func (w *workload) write(ctx context.Context, r *rand.Rand) {

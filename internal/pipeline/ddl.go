@@ -18,11 +18,13 @@ type pendingDDL struct {
 	event *event.DDL
 	// deliver: the sink gets it; otherwise it only changes which spans exist.
 	deliver bool
-	// touched are the spans that wait for it, those it creates among them.
-	touched []*tableSpan
-	// removed are the spans that end with it.
-	removed []*tableSpan
-	// ready: handed to the workers.
+	// touched are the spans that wait for it, those it creates among them; removed
+	// are those of them that end with it.
+	touched, removed []*tableSpan
+	// touchedIDs and removedIDs are the same for all physical tables that are
+	// wanted, whoever writes them.
+	touchedIDs, removedIDs []int64
+	// ready: handed to the workers, or to Config.ReadyDDL.
 	ready bool
 }
 
@@ -133,11 +135,72 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 		}
 	}
 
-	p.mu.Lock()
 	d := &pendingDDL{event: ddl, deliver: deliver}
-	var created []*tableSpan
+	p.mu.Lock()
+	creates := p.changeTablesLocked(d, before, after)
+	created := p.touchSpansLocked(d, after)
+	barrier := deliver || creates > 0 || len(d.removedIDs) > 0
+	if barrier {
+		for _, s := range d.touched {
+			s.ddls = append(s.ddls, d)
+		}
+		p.mu.ddls = append(p.mu.ddls, d)
+	}
+	_, finished := p.mu.finished[ddl.CommitTs]
+	finished = finished || ddl.CommitTs <= p.mu.confirmed
+	p.mu.Unlock()
+
+	p.subscribe(created, ddl.CommitTs)
+	if barrier && finished {
+		p.finishDDL(d)
+	}
+	return nil
+}
+
+// changeTablesLocked notes which tables a DDL touches, creates and removes. It
+// returns the number of those that it creates.
+func (p *Pipeline) changeTablesLocked(d *pendingDDL, before, after map[int64]*event.TableInfo) (creates int) {
 	for id := range before {
-		if s := p.mu.spans[id]; s != nil {
+		t, ok := p.mu.tables[id]
+		if !ok {
+			continue
+		}
+		d.touchedIDs = append(d.touchedIDs, id)
+		if after[id] == nil {
+			d.removedIDs = append(d.removedIDs, id)
+			delete(p.mu.tables, id)
+			p.mu.dropped[id] = t
+		}
+	}
+	for id, table := range after {
+		t, ok := p.mu.tables[id]
+		if !ok {
+			creates++
+			t.from = d.event.CommitTs
+		}
+		if !ok || before[id] == nil {
+			d.touchedIDs = append(d.touchedIDs, id)
+		}
+		p.mu.tables[id] = wantedTable{info: table, from: t.from}
+	}
+	if creates > 0 || len(d.removedIDs) > 0 {
+		p.mu.tablesVersion++
+	}
+	return creates
+}
+
+// touchSpansLocked finds the pipeline's own spans that a DDL touches. Unless they
+// are assigned by somebody else, it makes and returns those that the DDL creates.
+func (p *Pipeline) touchSpansLocked(d *pendingDDL, after map[int64]*event.TableInfo) (created []*tableSpan) {
+	for _, id := range d.touchedIDs {
+		s := p.mu.spans[id]
+		if s == nil && after[id] != nil && !p.cfg.Assigned {
+			s = p.newSpanLocked(id, after[id], d.event.CommitTs)
+			created = append(created, s)
+		}
+		// A span that was added beyond the DDL comes from a pipeline that knew it to
+		// be executed.
+		if s != nil && s.written <= d.event.CommitTs {
 			d.touched = append(d.touched, s)
 			if after[id] == nil {
 				d.removed = append(d.removed, s)
@@ -147,27 +210,11 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 		}
 	}
 	for id, table := range after {
-		s := p.mu.spans[id]
-		switch {
-		case s == nil:
-			s = p.newSpanLocked(id, table, ddl.CommitTs)
-			created = append(created, s)
-			d.touched = append(d.touched, s)
-		case before[id] == nil:
-			d.touched = append(d.touched, s)
+		if s := p.mu.spans[id]; s != nil {
+			s.table = table
 		}
-		s.table = table
 	}
-	if deliver || len(created) > 0 || len(d.removed) > 0 {
-		for _, s := range d.touched {
-			s.ddls = append(s.ddls, d)
-		}
-		p.mu.ddls = append(p.mu.ddls, d)
-	}
-	p.mu.Unlock()
-
-	p.subscribe(created, ddl.CommitTs)
-	return nil
+	return created
 }
 
 // checkTables makes sure that the filter's expressions fit tables, before a row
@@ -236,18 +283,24 @@ func (p *Pipeline) wanted(t *event.TableInfo) bool {
 	return true
 }
 
-// readyDDLsLocked hands the DDLs whose turn has come to the workers. A DDL waits
-// for the rows of its tables up to its commit ts, and for earlier DDLs that it
-// could interfere with.
-func (p *Pipeline) readyDDLsLocked() {
+// readyDDLsLocked hands the DDLs whose turn has come to the workers, or returns
+// them for Config.ReadyDDL. A DDL waits for the rows of its tables up to its
+// commit ts, and for earlier DDLs that it could interfere with.
+func (p *Pipeline) readyDDLsLocked() []*event.DDL {
+	var outside []*event.DDL
 	for i, d := range p.mu.ddls {
 		if d.ready || !d.reachedLocked() || p.interferesLocked(i) {
 			continue
 		}
 		d.ready = true
+		if p.cfg.ReadyDDL != nil {
+			outside = append(outside, d.event)
+			continue
+		}
 		p.mu.tasks = append(p.mu.tasks, task{ddl: d})
 		p.mu.cond.Signal()
 	}
+	return outside
 }
 
 // reachedLocked reports whether all rows up to the DDL have been written.
@@ -293,25 +346,26 @@ func (p *Pipeline) finishDDL(d *pendingDDL) {
 	for _, s := range d.touched {
 		s.ddls = slices.DeleteFunc(s.ddls, func(e *pendingDDL) bool { return e == d })
 	}
-	var ended []Subscription
+	for _, id := range d.removedIDs {
+		// A later DDL may have brought the table back, and ended it again.
+		if !slices.ContainsFunc(p.mu.ddls, func(e *pendingDDL) bool { return slices.Contains(e.removedIDs, id) }) {
+			delete(p.mu.dropped, id)
+		}
+	}
+	if len(d.removedIDs) > 0 {
+		p.mu.tablesVersion++
+	}
 	for _, s := range d.removed {
 		s.closed = true
 		delete(p.mu.ending, s)
 		delete(p.mu.blocked, s)
-		ended = append(ended, s.sub)
 	}
 	for _, s := range d.touched {
 		p.queueLocked(s)
 	}
 	p.mu.Unlock()
-	// Close waits for calls of the receiver, which take the lock.
-	for i, sub := range ended {
-		if sub != nil {
-			sub.Close()
-		}
-		if err := d.removed[i].sorter.Close(); err != nil {
-			p.log.Warn("close sorter", "table_id", d.removed[i].physicalID, "error", err)
-		}
+	for _, s := range d.removed {
+		p.endSpan(s)
 	}
 	p.notify()
 }

@@ -27,6 +27,12 @@
 // resolve nor give out anything any more, so that the checkpoint stays below what
 // is missing.
 //
+// A pipeline may be one of several that share a changefeed (Config.Assigned). Each
+// follows the DDLs and writes the spans that it is given; spans are added at a
+// checkpoint and stopped, giving back their checkpoint, while it runs. DDLs are
+// executed by whoever knows of all of them (Config.ReadyDDL, ExecuteDDL,
+// FinishDDL): what a pipeline calls reached is so for its own spans only.
+//
 // Nothing polls. Spans with nothing to write cost a few loads when the
 // checkpoint is computed, which happens when something has moved and at most
 // every few milliseconds.

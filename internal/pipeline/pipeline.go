@@ -54,8 +54,20 @@ type Config struct {
 	Mounter Mounter
 	Filter  *filter.Filter
 	Sink    sink.Sink
-	// SaveCheckpoint makes a checkpoint durable.
+	// SaveCheckpoint makes a checkpoint durable. Unused if Assigned.
 	SaveCheckpoint func(ctx context.Context, ts event.Ts) error
+	// Assigned makes the pipeline one of several that share a changefeed. It writes
+	// only the spans that AddSpan gives it, and what concerns all spans together is
+	// left to its user: to confirm checkpoints, and to end at the target ts.
+	Assigned bool
+	// ReadyDDL, unless nil, takes the execution of DDLs out of the pipeline's hands.
+	// It is called without locks, must not block, and tells that all rows of the
+	// pipeline's own spans up to the DDL are written and no earlier DDL is in its
+	// way. The DDL stays a barrier until FinishDDL. No worker waits for it. AddSpan
+	// may undo the readiness (see Progress); then it is called again.
+	ReadyDDL func(ddl *event.DDL)
+	// Changed, unless nil, is called like ReadyDDL when Progress may have changed.
+	Changed func()
 	// StartTs: the first change delivered has a greater commit ts.
 	StartTs event.Ts
 	// TargetTs: the last change delivered has a commit ts at or below it; 0 for no end.
@@ -90,23 +102,43 @@ type Pipeline struct {
 
 	ddlSources []*ddlSource
 	rows, ddls atomic.Int64 // acknowledged by the sink
+	// ended is closed when Run has let everything go.
+	ended chan struct{}
+
+	// control orders the calls that change which spans there are, and the end of
+	// Run. It is locked before mu, and never by a receiver.
+	control struct {
+		sync.Mutex
+		closed bool
+	}
 
 	mu struct {
 		sync.Mutex
 		cond *sync.Cond // there is a task or a queued span, or stopped is set
-		// spans by physical table id; ending are those that a pending DDL ends.
-		spans  map[int64]*tableSpan
-		ending map[*tableSpan]struct{}
+		// tables are all that the changefeed wants, by physical id, up to
+		// ddlResolved; dropped are those whose end is pending. tablesVersion counts
+		// the changes of both.
+		tables        map[int64]wantedTable
+		dropped       map[int64]wantedTable
+		tablesVersion uint64
+		// spans by physical table id; ending are those that a pending DDL ends, and
+		// leaving those that StopSpan ends.
+		spans   map[int64]*tableSpan
+		ending  map[*tableSpan]struct{}
+		leaving map[int64]*tableSpan
 		// queue are the spans that wait for a worker, in turn; blocked are those
 		// with resolved rows above their limit.
 		queue   []*tableSpan
 		blocked map[*tableSpan]struct{}
 		// tasks come before spans: DDLs and checkpoints.
 		tasks []task
-		// ddls that have not been executed, in commit ts order.
+		// ddls that have not been executed, in commit ts order; finished are those
+		// that FinishDDL named, by commit ts.
 		ddls        []*pendingDDL
+		finished    map[event.Ts]struct{}
 		ddlResolved event.Ts
 		checkpoint  event.Ts
+		confirmed   event.Ts // by ConfirmCheckpoint
 		// reported is the last checkpoint that the sink was given.
 		reported  event.Ts
 		reporting bool
@@ -121,10 +153,13 @@ func New(cfg Config) *Pipeline {
 	p := &Pipeline{
 		cfg: cfg, log: cfg.Logger,
 		dirty: make(chan struct{}, 1), saves: make(chan struct{}, 1), failed: make(chan error, 1),
+		ended: make(chan struct{}),
 	}
 	p.mu.cond = sync.NewCond(&p.mu)
-	p.mu.spans = map[int64]*tableSpan{}
+	p.mu.tables, p.mu.dropped = map[int64]wantedTable{}, map[int64]wantedTable{}
+	p.mu.spans, p.mu.leaving = map[int64]*tableSpan{}, map[int64]*tableSpan{}
 	p.mu.ending = map[*tableSpan]struct{}{}
+	p.mu.finished = map[event.Ts]struct{}{}
 	p.mu.blocked = map[*tableSpan]struct{}{}
 	p.mu.ddlResolved, p.mu.checkpoint = cfg.StartTs, cfg.StartTs
 	return p
@@ -156,11 +191,16 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	group.Go(func() error { return p.coordinate(gctx) })
-	group.Go(func() error { return p.save(gctx) })
+	if !p.cfg.Assigned {
+		group.Go(func() error { return p.save(gctx) })
+	}
 	for range p.cfg.WriteConcurrency {
 		group.Go(func() error { return p.work(gctx, writeCtx) })
 	}
 	err := group.Wait()
+	if p.cfg.Assigned {
+		return err
+	}
 	saveErr := p.saveLast(context.WithoutCancel(ctx))
 	switch {
 	case errors.Is(err, errFinished):
@@ -189,9 +229,16 @@ func (p *Pipeline) start() error {
 		}
 		errs = append(errs, p.cfg.Filter.Check(table))
 		for _, id := range table.PhysicalIDs() {
-			created = append(created, p.newSpanLocked(id, table, p.cfg.StartTs))
+			p.mu.tables[id] = wantedTable{info: table, from: p.cfg.StartTs}
+			if s := p.mu.spans[id]; s != nil {
+				s.table = table
+			}
+			if !p.cfg.Assigned {
+				created = append(created, p.newSpanLocked(id, table, p.cfg.StartTs))
+			}
 		}
 	}
+	p.mu.tablesVersion++
 	p.mu.Unlock()
 	if err := firstErrors(errs); err != nil {
 		return err
@@ -203,7 +250,7 @@ func (p *Pipeline) start() error {
 		p.ddlSources[i].sub = sub
 		p.mu.Unlock()
 	}
-	p.log.Info("pipeline started", "start_ts", p.cfg.StartTs, "spans", len(created))
+	p.log.Info("pipeline started", "start_ts", p.cfg.StartTs, "spans", len(created), "assigned", p.cfg.Assigned)
 	return nil
 }
 
@@ -234,16 +281,14 @@ func (p *Pipeline) subscribe(spans []*tableSpan, startTs event.Ts) {
 
 // close ends all subscriptions and sorters.
 func (p *Pipeline) close() {
+	p.control.Lock()
+	defer p.control.Unlock()
+	p.control.closed = true
 	p.mu.Lock()
 	spans := p.allSpansLocked()
 	p.mu.Unlock()
 	for _, s := range spans {
-		if s.sub != nil {
-			s.sub.Close()
-		}
-		if err := s.sorter.Close(); err != nil {
-			p.log.Warn("close sorter", "table_id", s.physicalID, "error", err)
-		}
+		p.endSpan(s)
 	}
 	for _, d := range p.ddlSources {
 		if d.sub != nil {
@@ -254,6 +299,25 @@ func (p *Pipeline) close() {
 		}
 	}
 	p.reservePulled(0)
+	close(p.ended)
+}
+
+// endSpan closes a span's subscription and sorter, once. The caller holds no
+// lock: closing waits for calls of the receiver, which take it.
+func (p *Pipeline) endSpan(s *tableSpan) {
+	p.mu.Lock()
+	ended, sub := s.ended, s.sub
+	s.closed, s.ended = true, true
+	p.mu.Unlock()
+	if ended {
+		return
+	}
+	if sub != nil {
+		sub.Close()
+	}
+	if err := s.sorter.Close(); err != nil {
+		p.log.Warn("close sorter", "table_id", s.physicalID, "error", err)
+	}
 }
 
 // reservePulled makes room in memory for what subscriptions hold.
@@ -269,11 +333,14 @@ func (p *Pipeline) reservePulledLocked(bytes int64) {
 }
 
 func (p *Pipeline) allSpansLocked() []*tableSpan {
-	spans := make([]*tableSpan, 0, len(p.mu.spans)+len(p.mu.ending))
+	spans := make([]*tableSpan, 0, len(p.mu.spans)+len(p.mu.ending)+len(p.mu.leaving))
 	for _, s := range p.mu.spans {
 		spans = append(spans, s)
 	}
 	for s := range p.mu.ending {
+		spans = append(spans, s)
+	}
+	for _, s := range p.mu.leaving {
 		spans = append(spans, s)
 	}
 	return spans

@@ -45,16 +45,39 @@ func (p *Pipeline) coordinate(ctx context.Context) error {
 // whether the target has been reached.
 func (p *Pipeline) advance() (finished bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	checkpoint := p.mu.ddlResolved
+	checkpoint, pulled := p.reachedLocked()
+	p.reservePulledLocked(pulled)
+	ready := p.readyDDLsLocked()
+	// Spans that are added may be behind the others.
+	if checkpoint > p.mu.checkpoint || p.cfg.Assigned {
+		p.mu.checkpoint = checkpoint
+		select {
+		case p.saves <- struct{}{}:
+		default:
+		}
+	}
+	finished = p.cfg.TargetTs != 0 && p.mu.checkpoint >= p.cfg.TargetTs && !p.cfg.Assigned
+	p.mu.Unlock()
+	for _, ddl := range ready {
+		p.cfg.ReadyDDL(ddl)
+	}
+	if p.cfg.Changed != nil {
+		p.cfg.Changed()
+	}
+	return finished
+}
+
+// reachedLocked looks at every span. It returns the ts at or below which
+// everything is acknowledged, and the memory that subscriptions hold.
+func (p *Pipeline) reachedLocked() (checkpoint event.Ts, pulled int64) {
+	checkpoint = p.mu.ddlResolved
 	if t := p.cfg.TargetTs; t != 0 {
 		checkpoint = min(checkpoint, t)
 	}
-	var pulled int64
 	look := func(s *tableSpan) {
 		s.refreshLocked()
 		checkpoint = min(checkpoint, s.written)
-		if s.sub != nil {
+		if s.sub != nil && !s.ended {
 			pulled += s.sub.PendingBytes()
 		}
 	}
@@ -64,19 +87,13 @@ func (p *Pipeline) advance() (finished bool) {
 	for s := range p.mu.ending {
 		look(s)
 	}
-	p.reservePulledLocked(pulled)
-	p.readyDDLsLocked()
+	for _, s := range p.mu.leaving {
+		look(s)
+	}
 	if len(p.mu.ddls) > 0 {
 		checkpoint = min(checkpoint, p.mu.ddls[0].event.CommitTs-1)
 	}
-	if checkpoint > p.mu.checkpoint {
-		p.mu.checkpoint = checkpoint
-		select {
-		case p.saves <- struct{}{}:
-		default:
-		}
-	}
-	return p.cfg.TargetTs != 0 && p.mu.checkpoint >= p.cfg.TargetTs
+	return checkpoint, pulled
 }
 
 // save makes the checkpoint durable and lets the sink know it, as it rises.
@@ -88,8 +105,8 @@ func (p *Pipeline) save(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-p.saves:
 		}
-		p.reportCheckpoint()
 		ts := p.CheckpointTs()
+		p.reportCheckpoint(ts)
 		if ts > saved {
 			if err := p.saveWithRetry(ctx, ts); err != nil {
 				return err
@@ -144,19 +161,19 @@ func (p *Pipeline) saveLast(ctx context.Context) error {
 	return nil
 }
 
-// reportCheckpoint queues the checkpoint for the sink if it wants it and none
-// is on its way.
-func (p *Pipeline) reportCheckpoint() {
+// reportCheckpoint queues a checkpoint for the sink if it wants it and none is
+// on its way.
+func (p *Pipeline) reportCheckpoint(ts event.Ts) {
 	if _, ok := p.cfg.Sink.(sink.CheckpointWriter); !ok {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.reporting || p.mu.checkpoint <= p.mu.reported {
+	if p.mu.reporting || ts <= p.mu.reported {
 		return
 	}
 	p.mu.reporting = true
-	p.mu.tasks = append(p.mu.tasks, task{checkpoint: p.mu.checkpoint})
+	p.mu.tasks = append(p.mu.tasks, task{checkpoint: ts})
 	p.mu.cond.Signal()
 }
 

@@ -5,7 +5,9 @@ import "github.com/tidbcdc/tidbcdc/cdc/event"
 // task is what a worker does next: one of a DDL, a checkpoint for the sink, or
 // a span's rows.
 type task struct {
-	ddl        *pendingDDL
+	ddl *pendingDDL
+	// result, of capacity 1, gets the outcome of a DDL that ExecuteDDL asked for.
+	result     chan error
 	checkpoint event.Ts
 	span       *tableSpan
 }
@@ -61,15 +63,24 @@ func (p *Pipeline) queueLocked(s *tableSpan) {
 // settle gives a span back after a worker has written its changes up to written.
 func (p *Pipeline) settle(s *tableSpan, written event.Ts) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.running = false
+	if s.interrupt != nil {
+		s.interrupt(nil) // or its context would stay for as long as Run
+	}
+	s.running, s.interrupt = false, nil
 	s.written = max(s.written, written)
+	if s.closed {
+		p.mu.Unlock()
+		p.endSpan(s)
+		p.notify()
+		return
+	}
+	defer p.mu.Unlock()
 	// The resolved ts and the limit may have risen since the worker looked.
 	resolved, limit := s.sorter.ResolvedTs(), s.limitLocked()
 	switch {
 	case s.written < min(resolved, limit):
 		p.queueLocked(s)
-	case limit < resolved && !s.closed:
+	case limit < resolved:
 		p.mu.blocked[s] = struct{}{}
 	}
 	p.notify()

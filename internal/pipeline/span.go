@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -16,7 +17,9 @@ type tableSpan struct {
 
 	// The fields below are guarded by pipeline.mu.
 
-	table *event.TableInfo // the schema that the span was last known under, for status and messages
+	// table is the schema that the span was last known under, for status and
+	// messages; nil for a span that was added before its table became known.
+	table *event.TableInfo
 	sub   Subscription
 	// written is the span's checkpoint ts: every change at or below it is
 	// acknowledged by the sink, or there was none.
@@ -26,9 +29,29 @@ type tableSpan struct {
 	// queued: the span waits for a worker; running: a worker has it. A span is
 	// never both, so only one worker takes from its sorter.
 	queued, running bool
-	// closed: the DDL that ends the span has been executed; nothing of it is
-	// written any more.
+	// closed: the DDL that ends the span has been executed, or the span is leaving;
+	// nothing of it is written any more, once running is false.
 	closed bool
+	// ended: its subscription and sorter are closed, or are being closed.
+	ended bool
+	// interrupt ends the attempts of the worker that has the span, if the pipeline's
+	// spans are assigned.
+	interrupt context.CancelCauseFunc
+}
+
+// wantedTable is a physical table that a changefeed wants.
+type wantedTable struct {
+	info *event.TableInfo
+	// from: the table's changes above it are wanted.
+	from event.Ts
+}
+
+// name is for status and messages.
+func (s *tableSpan) name() string {
+	if s.table == nil {
+		return event.TableSpan(s.physicalID).String()
+	}
+	return s.table.Name()
 }
 
 // Receive implements puller.Receiver.
@@ -50,6 +73,12 @@ func (s *tableSpan) Resolve(ts event.Ts) {
 // Fail implements puller.Receiver.
 func (s *tableSpan) Fail(err error) { s.pipeline.fail(err) }
 
+func (p *Pipeline) nameOf(s *tableSpan) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return s.name()
+}
+
 // limitLocked returns the ts up to which the span's rows may be written now, as
 // far as DDLs and the target are concerned. The resolved ts comes on top.
 func (s *tableSpan) limitLocked() event.Ts {
@@ -65,7 +94,7 @@ func (s *tableSpan) limitLocked() event.Ts {
 
 // refreshLocked raises written for a span that has nothing to write.
 func (s *tableSpan) refreshLocked() {
-	if s.queued || s.running {
+	if s.queued || s.running || s.closed {
 		return
 	}
 	// The resolved ts is read before the pending rows: rows at or below it were

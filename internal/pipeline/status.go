@@ -47,7 +47,7 @@ func (p *Pipeline) Status(slowest int) Status {
 	defer p.mu.Unlock()
 	st := Status{
 		CheckpointTs: p.mu.checkpoint, ResolvedTs: p.mu.ddlResolved,
-		Spans: len(p.mu.spans) + len(p.mu.ending),
+		Spans: len(p.mu.spans) + len(p.mu.ending) + len(p.mu.leaving),
 		Rows:  p.rows.Load(), DDLs: p.ddls.Load(),
 		PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr,
 	}
@@ -58,7 +58,7 @@ func (p *Pipeline) Status(slowest int) Status {
 		rows, bytes := s.sorter.Pending()
 		st.PendingRows += rows
 		st.PendingBytes += bytes
-		if s.sub != nil {
+		if s.sub != nil && !s.ended {
 			progress := s.sub.Progress()
 			st.Regions += progress.Ranges
 			st.ScannedRegions += progress.Initialized
@@ -66,7 +66,7 @@ func (p *Pipeline) Status(slowest int) Status {
 		resolved := s.sorter.ResolvedTs()
 		st.ResolvedTs = min(st.ResolvedTs, resolved)
 		spans = append(spans, SpanStatus{
-			Table: s.table.Name(), PhysicalID: s.physicalID,
+			Table: s.name(), PhysicalID: s.physicalID,
 			CheckpointTs: s.written, ResolvedTs: resolved, PendingRows: rows,
 		})
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -31,6 +32,9 @@ func (p *Pipeline) work(ctx, writeCtx context.Context) error {
 		}
 		var err error
 		switch {
+		case t.result != nil:
+			err = w.deliverDDL(ctx, writeCtx, t.ddl)
+			t.result <- err
 		case t.ddl != nil:
 			err = w.writeDDL(ctx, writeCtx, t.ddl)
 		case t.checkpoint != 0:
@@ -47,15 +51,16 @@ func (p *Pipeline) work(ctx, writeCtx context.Context) error {
 // writeSpan writes the next batch of a span.
 func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	p := w.p
-	p.mu.Lock()
-	limit, table := s.limitLocked(), s.table
-	p.mu.Unlock()
-
+	ctx, limit, begun := p.beginSpan(ctx, s)
+	if !begun {
+		p.settle(s, 0)
+		return nil
+	}
 	var written event.Ts
 	var err error
 	w.kvs, written, err = s.sorter.Take(w.kvs[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
 	if err != nil {
-		return fmt.Errorf("sort changes of %s: %w", table.Name(), err)
+		return fmt.Errorf("sort changes of %s: %w", p.nameOf(s), err)
 	}
 	var inFlight int64
 	for i := range w.kvs {
@@ -77,10 +82,14 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 				return fmt.Sprintf("write %d rows of %s up to commit ts %d", len(rows), rows[0].Table.Name(), rows[len(rows)-1].CommitTs)
 			}
 			err := w.retry(ctx, writeCtx, what, func() error { return p.cfg.Sink.WriteRows(writeCtx, rows) })
-			if err != nil {
+			switch {
+			case errors.Is(err, errSpanStopped):
+				written = 0
+			case err != nil:
 				return err
+			default:
+				p.rows.Add(int64(len(rows)))
 			}
-			p.rows.Add(int64(len(rows)))
 		}
 		clear(w.kvs) // the rows' bytes are not ours to keep
 	}
@@ -117,17 +126,23 @@ func (w *worker) filter(rows []*event.RowChanged) ([]*event.RowChanged, error) {
 
 func (w *worker) writeDDL(ctx, writeCtx context.Context, d *pendingDDL) error {
 	if d.deliver {
-		what := func() string {
-			return fmt.Sprintf("write DDL of commit ts %d: %s", d.event.CommitTs, d.event.Query)
-		}
-		err := w.retry(ctx, writeCtx, what, func() error { return w.p.cfg.Sink.WriteDDL(writeCtx, d.event) })
-		if err != nil {
+		if err := w.deliverDDL(ctx, writeCtx, d); err != nil {
 			return err
 		}
-		w.p.ddls.Add(1)
 	}
 	w.p.finishDDL(d)
 	return nil
+}
+
+func (w *worker) deliverDDL(ctx, writeCtx context.Context, d *pendingDDL) error {
+	what := func() string {
+		return fmt.Sprintf("write DDL of commit ts %d: %s", d.event.CommitTs, d.event.Query)
+	}
+	err := w.retry(ctx, writeCtx, what, func() error { return w.p.cfg.Sink.WriteDDL(writeCtx, d.event) })
+	if err == nil {
+		w.p.ddls.Add(1)
+	}
+	return err
 }
 
 func (w *worker) writeCheckpoint(ctx, writeCtx context.Context, ts event.Ts) error {

@@ -2,7 +2,10 @@ package jsontext
 
 import (
 	"encoding/base64"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const hexDigits = "0123456789abcdef"
@@ -18,40 +21,68 @@ func AppendString(dst []byte, s string) []byte {
 
 // AppendEscaped is [AppendString] without the quotes around.
 func AppendEscaped(dst []byte, s string) []byte {
-	start, i := 0, 0 // s[start:i] is plain and not yet copied
-	for i < len(s) {
-		if i+8 <= len(s) && plainWord(s[i:i+8]) {
-			i += 8
+	for {
+		n := plainLength(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return dst
+		}
+		s = s[n:]
+		if s[0] < utf8.RuneSelf {
+			dst = appendEscape(dst, s[0])
+			s = s[1:]
 			continue
 		}
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, s[start:i]...), "\ufffd"...)
-				start = i + 1
-			}
-			i += size
-			continue
+		n = validLength(s)
+		dst = append(dst, s[:n]...)
+		if s = s[n:]; n == 0 {
+			dst = append(dst, "\ufffd"...)
+			s = s[1:]
 		}
-		if c < ' ' || c == '"' || c == '\\' {
-			dst = appendEscape(append(dst, s[start:i]...), c)
-			start = i + 1
-		}
-		i++
 	}
-	return append(dst, s[start:]...)
 }
 
-// plainWord reports whether eight bytes are ASCII that needs no escape. A byte
-// that is below n borrows when n is taken away, which shows in its top bit.
-func plainWord(s string) bool {
+// AppendBytes is [AppendString] for bytes.
+func AppendBytes(dst, s []byte) []byte {
+	return AppendString(dst, unsafe.String(unsafe.SliceData(s), len(s)))
+}
+
+// plainLength returns how many bytes s begins with that are ASCII and need no
+// escape.
+func plainLength(s string) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	_ = s[7]
-	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	quote, backslash := w^ones*'"', w^ones*'\\'
-	return (w|(w-ones*' ')|(quote-ones)|(backslash-ones))&tops == 0
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// The top bit of a byte tells whether it is special: it is set, or it becomes
+		// so when a byte that is too small borrows. A borrow also reaches the bytes
+		// above, so that only the lowest one is sure.
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, backslash := w^ones*'"', w^ones*'\\'
+		if special := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops; special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return i
+}
+
+// validLength returns how many bytes s begins with that are characters beyond
+// ASCII in UTF-8.
+func validLength(s string) int {
+	n := 0
+	for n < len(s) && s[n] >= utf8.RuneSelf {
+		r, size := utf8.DecodeRuneInString(s[n:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		n += size
+	}
+	return n
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -30,6 +30,9 @@ func TestAppendString(t *testing.T) {
 				if back != want {
 					t.Fatalf("%q became %s, want %s", s, got, std)
 				}
+				if b := jsontext.AppendBytes(nil, []byte(s)); string(b) != string(got) {
+					t.Fatalf("the bytes of %q became %s, want %s", s, b, got)
+				}
 			}
 		}
 	}

@@ -1,148 +1,42 @@
 package e2e_test
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink"
 )
 
-// null stands for SQL NULL in texts.
-const null = "\x00NULL"
-
-// model is the state of a database as the delivered events tell it: by physical
-// table id and row key, the texts of all columns.
-type model struct {
-	rows   map[int64]map[string][]string
-	tables map[int64]*event.TableInfo // by logical id
-	ddls   []*event.DDL               // all of them, for messages
-}
-
-// modelAt replays everything up to ts in commit ts order.
-func (r *recorder) modelAt(ts event.Ts) *model {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	type change struct {
-		ts  event.Ts
-		row *event.RowChanged
-		ddl *event.DDL
+// validated returns a validator around a sink, which may be nil, of tables that
+// are empty at the start ts. What it finds fails the test.
+func validated(t *testing.T, inner sink.Sink, cfg cdctest.ValidatorConfig) *cdctest.Validator {
+	t.Helper()
+	if cfg.Base == nil {
+		cfg.Base = cdctest.NewState()
 	}
-	var changes []change
-	for _, row := range r.seen {
-		if row.CommitTs <= ts {
-			changes = append(changes, change{ts: row.CommitTs, row: row})
+	v := cdctest.Validate(inner, cfg)
+	t.Cleanup(func() {
+		for _, broken := range v.Violations() {
+			t.Error(broken)
 		}
-	}
-	for _, ddl := range r.ddls {
-		if ddl.CommitTs <= ts {
-			changes = append(changes, change{ts: ddl.CommitTs, ddl: ddl})
-		}
-	}
-	// A row with a DDL's own commit ts comes before it.
-	slices.SortStableFunc(changes, func(a, b change) int {
-		return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(boolInt(a.ddl != nil), boolInt(b.ddl != nil)))
 	})
-	m := &model{rows: map[int64]map[string][]string{}, tables: map[int64]*event.TableInfo{}}
-	for _, c := range changes {
-		if c.ddl != nil {
-			m.ddl(c.ddl)
-		} else {
-			m.row(c.row)
-		}
-	}
-	return m
+	return v
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (m *model) row(r *event.RowChanged) {
-	rows := m.rows[r.PhysicalTableID]
-	if rows == nil {
-		rows = map[string][]string{}
-		m.rows[r.PhysicalTableID] = rows
-	}
-	if r.Kind() == event.Delete {
-		delete(rows, string(r.Key))
-		return
-	}
-	texts := make([]string, len(r.Columns))
-	for i, v := range r.Columns {
-		texts[i] = text(v)
-	}
-	rows[string(r.Key)] = texts
-}
-
-// ddl moves the state to the new schema: tables and partitions come and go, and
-// rows get the origin default of new columns.
-func (m *model) ddl(d *event.DDL) {
-	m.ddls = append(m.ddls, d)
-	live := map[int64]bool{}
-	for _, c := range d.Changes {
-		if c.After != nil {
-			for _, id := range c.After.PhysicalIDs() {
-				live[id] = true
-			}
-		}
-	}
-	for _, c := range d.Changes {
-		if c.Before != nil {
-			delete(m.tables, c.Before.ID)
-			for _, id := range c.Before.PhysicalIDs() {
-				if !live[id] {
-					delete(m.rows, id)
-				}
-			}
-		}
-	}
-	for _, c := range d.Changes {
-		if c.After == nil {
-			continue
-		}
-		m.tables[c.After.ID] = c.After
-		if c.Before == nil {
-			continue
-		}
-		for _, id := range c.After.PhysicalIDs() {
-			for key, old := range m.rows[id] {
-				m.rows[id][key] = convert(old, c.Before, c.After)
-			}
-		}
-	}
-}
-
-func convert(old []string, before, after *event.TableInfo) []string {
-	texts := make([]string, len(after.Columns))
-	for i, c := range after.Columns {
-		at := slices.IndexFunc(before.Columns, func(b event.ColumnInfo) bool { return b.ID == c.ID })
-		switch {
-		case at >= 0:
-			texts[i] = old[at]
-		case c.OriginDefault != nil:
-			texts[i] = *c.OriginDefault
-		default:
-			texts[i] = null
-		}
-	}
-	return texts
-}
-
-// text renders a value as a TiDB session in UTC prints it.
+// text renders a value as a [cdctest.State] does.
 func text(v event.Value) string {
 	switch v.Kind() {
 	case event.KindNull:
-		return null
+		return cdctest.Null
 	case event.KindFloat32, event.KindFloat64:
 		return strconv.FormatFloat(v.Float64(), 'g', -1, 64)
 	case event.KindBit:
@@ -151,10 +45,10 @@ func text(v event.Value) string {
 	return string(v.AppendText(nil))
 }
 
-// sqlText brings a result of the text protocol to the same form.
+// sqlText brings a result of the text protocol, in UTC, to the form of a [cdctest.State].
 func sqlText(b sql.RawBytes, c *event.ColumnInfo) string {
 	if b == nil {
-		return null
+		return cdctest.Null
 	}
 	switch c.Type {
 	case event.TypeFloat, event.TypeDouble:
@@ -177,8 +71,8 @@ func sqlText(b sql.RawBytes, c *event.ColumnInfo) string {
 	return string(b)
 }
 
-// compareAt fails the test if the model differs from what TiDB itself has at ts.
-func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event.Ts) {
+// compareAt fails the test if what came differs from what TiDB itself has at ts.
+func compareAt(ctx context.Context, t *testing.T, db *sql.DB, v *cdctest.Validator, ts event.Ts) {
 	t.Helper()
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -193,31 +87,28 @@ func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event
 			t.Error(err)
 		}
 	}()
+	state := v.State(ts)
+	maps.DeleteFunc(state.Tables, func(_ int64, table *event.TableInfo) bool { return table.View || table.Sequence })
 	names := queryStrings(ctx, t, conn, "SHOW FULL TABLES WHERE table_type = 'BASE TABLE'")
-	var modelled []string
-	for _, table := range m.tables {
-		if !table.View && !table.Sequence {
-			modelled = append(modelled, table.Table)
-		}
+	var told []string
+	for _, table := range state.Tables {
+		told = append(told, table.Table)
 	}
 	slices.Sort(names)
-	slices.Sort(modelled)
-	if !slices.Equal(names, modelled) {
-		t.Errorf("at ts %d: TiDB has tables %v, events tell %v", ts, names, modelled)
+	slices.Sort(told)
+	if !slices.Equal(names, told) {
+		t.Errorf("at ts %d: TiDB has tables %v, events tell %v", ts, names, told)
 		return
 	}
-	for _, table := range m.tables {
-		if table.View || table.Sequence {
-			continue
-		}
+	for _, table := range state.Tables {
 		want, err := selectAll(ctx, conn, table)
 		if err != nil {
-			t.Errorf("%s at ts %d: %v; its DDLs:%s", table.Name(), ts, err, m.history(table.ID))
+			t.Errorf("%s at ts %d: %v; its DDLs:%s", table.Name(), ts, err, history(v, table.ID))
 			continue
 		}
 		var got []string
 		for _, id := range table.PhysicalIDs() {
-			for _, texts := range m.rows[id] {
+			for _, texts := range state.Rows[id] {
 				got = append(got, strings.Join(texts, " | "))
 			}
 		}
@@ -228,9 +119,9 @@ func compareAt(ctx context.Context, t *testing.T, db *sql.DB, m *model, ts event
 }
 
 // history lists the DDLs of a table.
-func (m *model) history(id int64) string {
+func history(v *cdctest.Validator, id int64) string {
 	var b strings.Builder
-	for _, d := range m.ddls {
+	for _, d := range v.DDLs() {
 		for _, c := range d.Changes {
 			if c.Before != nil && c.Before.ID == id || c.After != nil && c.After.ID == id {
 				fmt.Fprintf(&b, "\n  %d %s", d.CommitTs, d.Query)

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTable(t *testing.T) {
+	const output = `goos: linux
+BenchmarkMount/narrow.insert-2   	    6519	 0.001 allocs/row	        65.37 ns/row	       0 B/op	       0 allocs/op
+BenchmarkSpilled/txn=1           	       1	891102246 ns/op	     2400.4 cpu-ns/event	  891.1 ns/event
+BenchmarkBroken                  	 FAIL
+ok  	example	1s`
+	results := map[string]result{}
+	for line := range strings.Lines(output) {
+		if name, r, ok := parse(line); ok {
+			results[name] = r
+		}
+	}
+	var out strings.Builder
+	if err := print(&out, results, 2); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"takes 2.00 times",
+		"| sort through disk | 2400 | | 8384 | 3.5 | 2000 missed |",
+		"| mount narrow insert | 65 | 0.001 | 4652 | 71.2 | 400 |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(got, "wide") {
+		t.Errorf("a row for what was not measured:\n%s", out.String())
+	}
+}
+
+func TestCalibrate(t *testing.T) {
+	if got := calibrate(); got < 0.05 || got > 100 {
+		t.Errorf("this machine is %v times slower", got)
+	}
+}

@@ -1,0 +1,134 @@
+package rowtest
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink/codec"
+)
+
+// Mount decodes changes as TiKV stores them. It is passed in, as a codec does not
+// import the mounter.
+type Mount func(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error)
+
+// Recorded returns rows that a real TiDB wrote, for the tests of a package in
+// sink/codec: shape is narrow (4 columns, a sysbench row) or wide (44, every type),
+// op is insert, update or delete.
+func Recorded(t testing.TB, shape, op string, mount Mount) []*event.RowChanged {
+	t.Helper()
+	dir := filepath.Join("..", "..", "..", "internal", "rowcodec", "testdata")
+	schema, err := os.ReadFile(filepath.Join(dir, shape+".table.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := event.ParseTableInfo(schema, 1, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(dir, shape+"."+op+".jsonl.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	zr, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kvs []event.RawKV
+	lines := bufio.NewScanner(zr)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		kvs = append(kvs, parseChange(t, lines.Bytes()))
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := mount(table, kvs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func parseChange(t testing.TB, line []byte) event.RawKV {
+	t.Helper()
+	var l struct {
+		Op       string   `json:"op"`
+		StartTs  event.Ts `json:"start_ts"`
+		CommitTs event.Ts `json:"commit_ts"`
+		Key      string   `json:"key"`
+		Value    string   `json:"value"`
+		OldValue string   `json:"old_value"`
+	}
+	if err := json.Unmarshal(line, &l); err != nil {
+		t.Fatal(err)
+	}
+	unhex := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	kv := event.RawKV{
+		Op: event.OpPut, StartTs: l.StartTs, CommitTs: l.CommitTs,
+		Key: unhex(l.Key), Value: unhex(l.Value), OldValue: unhex(l.OldValue),
+	}
+	if l.Op == "delete" {
+		kv.Op = event.OpDelete
+	}
+	return kv
+}
+
+// Bench encodes recorded rows, batch of them in a call, and reports what a row
+// takes beside the peer's figure: peer maps shape.op, such as narrow.insert, to
+// its best CPU ns per row.
+func Bench(b *testing.B, mount Mount, batch int, peer map[string]float64, open func(*event.TableInfo) codec.Encoder) {
+	for _, shape := range []string{"narrow", "wide"} {
+		for _, op := range []string{"insert", "update", "delete"} {
+			rows := Recorded(b, shape, op, mount)
+			rows = rows[:min(len(rows), 256)]
+			enc := open(rows[0].Table)
+			b.Run(shape+"."+op, func(b *testing.B) {
+				benchRows(b, enc, rows, batch, peer[shape+"."+op])
+			})
+		}
+	}
+}
+
+func benchRows(b *testing.B, enc codec.Encoder, rows []*event.RowChanged, batch int, peer float64) {
+	var ms codec.Messages
+	encode := func() {
+		ms.Reset()
+		for i := 0; i < len(rows); i += batch {
+			if err := enc.AppendRows(&ms, "topic", rows[i:min(i+batch, len(rows))]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	encode() // makes plans and buffers
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n := 0
+	for b.Loop() {
+		encode()
+		n += len(rows)
+	}
+	runtime.ReadMemStats(&after)
+	perRow := float64(b.Elapsed().Nanoseconds()) / float64(n)
+	b.ReportMetric(perRow, "ns/row")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(n), "allocs/row")
+	b.ReportMetric(float64(ms.Bytes())/float64(len(rows)), "B/row")
+	if peer > 0 {
+		b.ReportMetric(peer, "peer-ns/row")
+		b.ReportMetric(peer/perRow, "x-faster")
+	}
+	b.ReportMetric(0, "ns/op")
+}

@@ -1,0 +1,3 @@
+// Package mysql writes changes to a database that speaks MySQL's protocol: TiDB,
+// MySQL, MariaDB.
+package mysql
