@@ -189,7 +189,7 @@ func (c *Changefeed) newPipeline(ctx context.Context, sorters *sorter.Pool, star
 			return storage.Complete(ctx, job, up.metaReader(job.FinishedTs))
 		},
 		Subscribe: func(span event.Span, startTs event.Ts, out puller.Receiver) pipeline.Subscription {
-			return up.puller.Subscribe(span, startTs, out)
+			return up.source.Subscribe(span, startTs, out)
 		},
 		Sorters: sorters,
 		Mounter: NewMounter(storage, MounterOptions{}),

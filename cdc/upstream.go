@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/sharing"
 )
 
 // UpstreamConfig says how to reach a TiDB cluster.
@@ -35,11 +36,13 @@ type UpstreamConfig struct {
 	Logger *slog.Logger
 }
 
-// Upstream is a TiDB cluster. Changefeeds share one, and its connections to TiKV.
+// Upstream is a TiDB cluster. Changefeeds share one: its connections to TiKV, and
+// what they read of the same tables, which is read once.
 type Upstream struct {
 	store  *tikv.KVStore
 	pd     pd.Client
 	puller *puller.Client
+	source *sharing.Source // of the puller
 	log    *slog.Logger
 	id     uint64
 
@@ -84,6 +87,9 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 		return nil, errors.Join(fmt.Errorf("dial upstream %v: %w", cfg.PD, err), u.disconnect())
 	}
 	u.puller = puller.New(puller.Config{Store: u.store, PD: u.pd, ClusterID: u.id, TLS: tlsConfig, Logger: cfg.Logger})
+	u.source = sharing.New(func(span event.Span, startTs event.Ts, out puller.Receiver) sharing.Subscription {
+		return u.puller.Subscribe(span, startTs, out)
+	})
 	go func() { u.pulled <- u.puller.Run(life) }()
 	return u, nil
 }

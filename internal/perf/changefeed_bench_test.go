@@ -186,3 +186,73 @@ func maxRSS() float64 {
 	}
 	return 0
 }
+
+// BenchmarkTenChangefeeds follows one table with ten changefeeds that began
+// together, and reports the CPU time for a row that reaches all of them: a
+// table's changes are read from TiKV once.
+func BenchmarkTenChangefeeds(b *testing.B) {
+	for _, feeds := range []int{1, 10} {
+		b.Run(fmt.Sprintf("changefeeds=%d", feeds), func(b *testing.B) { followTogether(b, feeds) })
+	}
+}
+
+func followTogether(b *testing.B, feeds int) {
+	const rowsPerOp = 20_000
+	cluster := startWritingCluster(b)
+	up := dial(b, cluster.pd)
+	ctx, cancel := context.WithCancel(b.Context())
+	var group sync.WaitGroup
+	var running []*cdc.Changefeed
+	for i := range feeds {
+		feed, err := cdc.NewChangefeed(cdc.Config{ID: fmt.Sprint("bench", i), Upstream: up, Sink: &blackhole.Sink{}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		running = append(running, feed)
+		group.Go(func() { _ = feed.Run(ctx) })
+	}
+	received := func(rows int64) func() bool {
+		return func() bool {
+			for _, f := range running {
+				if f.Status().Rows < rows {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	write := func(rows int) {
+		before := running[0].Status().Rows
+		cluster.write(b, rows)
+		await(b, received(before+int64(rows)))
+	}
+	await(b, func() bool {
+		for _, f := range running {
+			if f.Status().ResolvedTs == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	write(100) // and by now they share
+	b.ResetTimer()
+	cpu := cpuTime()
+	for b.Loop() {
+		write(rowsPerOp)
+	}
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N*rowsPerOp), "cpu-ns/row")
+	b.StopTimer()
+	cancel()
+	group.Wait()
+}
+
+// await polls: a benchmark has nothing to be woken by.
+func await(b *testing.B, done func() bool) {
+	for !done() {
+		select {
+		case <-b.Context().Done():
+			b.Fatal("the benchmark was stopped")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

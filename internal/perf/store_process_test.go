@@ -34,6 +34,17 @@ type filledCluster struct {
 	pd string
 	// start is before the rows were written, end after.
 	start, end event.Ts
+	commands   io.Writer
+}
+
+// startWritingCluster starts a cluster without rows, which write fills.
+func startWritingCluster(b *testing.B) filledCluster { return startCluster(b, 0) }
+
+// write makes the cluster write rows in transactions of ten. It does not wait.
+func (c *filledCluster) write(b *testing.B, rows int) {
+	if _, err := fmt.Fprintln(c.commands, rows); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // startCluster starts a cluster with rows of sysbench's shape.
@@ -63,7 +74,7 @@ func startCluster(b *testing.B, rows int) filledCluster {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var c filledCluster
+	c := filledCluster{commands: stdin}
 	if _, err := fmt.Sscan(line, &c.pd, (*uint64)(&c.start), (*uint64)(&c.end)); err != nil {
 		b.Fatal(err)
 	}
@@ -78,17 +89,34 @@ func serveCluster(rows int) error {
 	}
 	table := sysbenchTable(c)
 	start := c.Oracle().Now()
-	const perTxn = 500
-	for id := 0; id < rows; {
-		txn := c.Begin()
-		for end := min(id+perTxn, rows); id < end; id++ {
-			txn.Insert(table, sysbenchRow(int64(id))...)
+	writer := &rowWriter{cluster: c, table: table}
+	writer.write(rows, 500)
+	fmt.Println(c.PDAddr(), uint64(start), uint64(c.Oracle().Now()))
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if rows, err = strconv.Atoi(in.Text()); err != nil {
+			return err
+		}
+		writer.write(rows, 10)
+	}
+	return c.Close()
+}
+
+// rowWriter inserts rows, one id after the other.
+type rowWriter struct {
+	cluster *cdctest.Cluster
+	table   *cdctest.Table
+	next    int64
+}
+
+func (w *rowWriter) write(rows, perTxn int) {
+	for end := w.next + int64(rows); w.next < end; {
+		txn := w.cluster.Begin()
+		for range min(int64(perTxn), end-w.next) {
+			txn.Insert(w.table, sysbenchRow(w.next)...)
+			w.next++
 		}
 		txn.Commit()
 	}
-	fmt.Println(c.PDAddr(), uint64(start), uint64(c.Oracle().Now()))
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return c.Close()
 }
 
 func sysbenchTable(c *cdctest.Cluster) *cdctest.Table {
