@@ -4,8 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -21,9 +21,16 @@ type Sink struct {
 	server server
 	log    *slog.Logger
 
+	// workers are the connections that are free; all are, when nothing is written.
+	workers chan *worker
+	batches sync.Pool // of *batch
+	closing sync.Once
+
 	// safeUntil is the commit ts up to which rows may have been written before:
 	// what cfg says, and the rows of calls that failed.
 	safeUntil atomic.Uint64
+	plans     plans
+	positions positions
 }
 
 // New returns a sink that writes through db, whose connections must be those of
@@ -38,21 +45,89 @@ func New(ctx context.Context, db *sql.DB, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger}
+	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger, workers: make(chan *worker, cfg.WorkerCount)}
 	s.safeUntil.Store(uint64(cfg.SafeUntil))
+	if cfg.ExactlyOnce {
+		if err := s.makeProgressTable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for range cfg.WorkerCount {
+		s.workers <- &worker{sink: s, script: script{
+			joined: server.multiStatements, maxPacket: min(server.maxPacket/4, maxPacketBytes),
+		}}
+	}
 	return s, nil
 }
 
-// Close closes the sink's connections. It does not close the sql.DB.
-func (s *Sink) Close() error { return nil }
+// maxPacketBytes is how large a packet of several statements becomes.
+const maxPacketBytes = 4 << 20
 
-// WriteRows implements [sink.Sink].
-func (s *Sink) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
-	return fmt.Errorf("write %d rows", len(rows))
+// Close waits for the writes that have begun and closes the sink's connections.
+// It does not close the sql.DB. What is written afterwards is an error.
+func (s *Sink) Close() error {
+	s.closing.Do(func() {
+		for range s.cfg.WorkerCount {
+			(<-s.workers).close()
+		}
+		close(s.workers)
+	})
+	return nil
 }
 
 // discard closes a connection for good, instead of giving it back to the pool.
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = conn.Close()
+}
+
+// plans are those of the latest version of each table.
+type plans struct {
+	mu sync.Mutex
+	// byTable is by the table's id. It grows with the tables that were written.
+	byTable map[int64]*plan
+}
+
+func (s *Sink) planOf(t *event.TableInfo) *plan {
+	s.plans.mu.Lock()
+	defer s.plans.mu.Unlock()
+	if p := s.plans.byTable[t.ID]; p != nil && p.table == t {
+		return p
+	}
+	if s.plans.byTable == nil {
+		s.plans.byTable = map[int64]*plan{}
+	}
+	p := newPlan(t, &s.server)
+	s.plans.byTable[t.ID] = p
+	return p
+}
+
+// positions are those that the sink has stored or read, by physical table.
+type positions struct {
+	mu      sync.Mutex
+	byTable map[int64]position
+}
+
+func (ps *positions) get(table int64) (position, bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p, ok := ps.byTable[table]
+	return p, ok
+}
+
+// set keeps a position, with a copy of its key, which belongs to the caller.
+func (ps *positions) set(p position) {
+	p.key = append([]byte(nil), p.key...)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.byTable == nil {
+		ps.byTable = map[int64]position{}
+	}
+	ps.byTable[p.table] = p
+}
+
+func (ps *positions) forget(table int64) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(ps.byTable, table)
 }

@@ -1,0 +1,233 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink"
+)
+
+// WriteRows implements [sink.Sink].
+func (s *Sink) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
+	if len(rows) == 0 {
+		return context.Cause(ctx)
+	}
+	b := s.takeBatch()
+	defer s.giveBatch(b)
+	last := rows[len(rows)-1].CommitTs
+	for len(rows) > 0 {
+		n := sameTable(rows)
+		var err error
+		if s.cfg.ExactlyOnce {
+			err = s.writeOnce(ctx, b, rows[:n])
+		} else {
+			err = s.writeRun(ctx, b, rows[:n])
+		}
+		if err != nil {
+			s.mayHaveWritten(last)
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// sameTable returns how many of the first rows are of one version of one table.
+func sameTable(rows []*event.RowChanged) int {
+	for i, row := range rows {
+		if row.Table != rows[0].Table || row.PhysicalTableID != rows[0].PhysicalTableID {
+			return i
+		}
+	}
+	return len(rows)
+}
+
+// mayHaveWritten makes rows up to ts be written as in safe mode.
+func (s *Sink) mayHaveWritten(ts event.Ts) {
+	for {
+		old := s.safeUntil.Load()
+		if uint64(ts) <= old || s.safeUntil.CompareAndSwap(old, uint64(ts)) {
+			return
+		}
+	}
+}
+
+func (s *Sink) isSafe(row *event.RowChanged) bool {
+	return s.cfg.SafeMode || uint64(row.CommitTs) <= s.safeUntil.Load()
+}
+
+// writeRun writes rows of one table version, those that do not conflict in
+// parallel.
+func (s *Sink) writeRun(ctx context.Context, b *batch, rows []*event.RowChanged) error {
+	b.reset(s.planOf(rows[0].Table), rows)
+	b.shard(s.cfg.MaxTxnRow, s.cfg.Atomicity == AtomicityTable)
+	safe := s.isSafe(rows[0])
+	if len(b.ends) == 1 {
+		return s.writeShard(ctx, b, b.order, safe)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for members := range b.shards {
+		g.Go(func() error { return s.writeShard(ctx, b, members, safe) })
+	}
+	return g.Wait()
+}
+
+// writeShard writes one shard on the next free connection.
+func (s *Sink) writeShard(ctx context.Context, b *batch, members []int32, safe bool) error {
+	w, err := s.takeWorker(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.giveWorker(w)
+	return s.retry(ctx, func() error {
+		err := w.write(ctx, b, members, safe, nil)
+		if isDuplicate(err) && !safe {
+			s.log.Warn("a row is there already, or another with its key; writing in safe mode",
+				"table", b.plan.table.Name(), "commit_ts", uint64(b.rows[0].CommitTs))
+			safe = true
+			err = w.write(ctx, b, members, safe, nil)
+		}
+		// A transaction may have been committed though its answer was lost.
+		safe = safe || err != nil
+		return err
+	}, func(err error) error { return describe(err, b, members, safe) })
+}
+
+// writeOnce writes rows in order, in transactions that note how far they came,
+// and leaves out those that a position covers. It uses one connection: the order
+// is what makes one position say which rows have been written.
+func (s *Sink) writeOnce(ctx context.Context, b *batch, rows []*event.RowChanged) error {
+	w, err := s.takeWorker(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.giveWorker(w)
+	table := rows[0].PhysicalTableID
+	at, known := s.positions.get(table)
+	for len(rows) > 0 {
+		n, safe := 0, s.isSafe(rows[0])
+		err := s.retry(ctx, func() error {
+			if !known {
+				var err error
+				if at, err = w.readPosition(ctx, table); err != nil {
+					return err
+				}
+				known = true
+			}
+			for len(rows) > 0 && at.covers(rows[0]) {
+				rows = rows[1:]
+			}
+			if n = s.transactionRows(rows); n == 0 {
+				return nil
+			}
+			b.reset(s.planOf(rows[0].Table), rows[:n])
+			b.shard(n, true)
+			reached := positionOf(rows[n-1])
+			err := w.write(ctx, b, b.order, safe, &reached)
+			if isDuplicate(err) && !safe {
+				safe = true
+				err = w.write(ctx, b, b.order, safe, &reached)
+			}
+			// Whether a transaction was committed whose answer was lost, the
+			// downstream knows.
+			known = err == nil
+			if known {
+				at = reached
+			}
+			return err
+		}, func(err error) error { return describe(err, b, b.order, safe) })
+		if err != nil {
+			s.positions.forget(table)
+			return err
+		}
+		rows = rows[n:]
+	}
+	s.positions.set(at)
+	return nil
+}
+
+// transactionRows returns how many of the rows make the next transaction.
+func (s *Sink) transactionRows(rows []*event.RowChanged) int {
+	n := min(len(rows), s.cfg.MaxTxnRow)
+	if s.cfg.Atomicity == AtomicityTable {
+		for n > 0 && n < len(rows) && rows[n].CommitTs == rows[n-1].CommitTs && rows[n].StartTs == rows[n-1].StartTs {
+			n++
+		}
+	}
+	return n
+}
+
+const (
+	firstRetry = 20 * time.Millisecond
+	lastRetry  = time.Second
+	maxTries   = 8
+)
+
+// retry runs write until it succeeds or fails for a reason that does not pass
+// soon. explain makes the error that is returned.
+func (s *Sink) retry(ctx context.Context, write func() error, explain func(error) error) error {
+	var last error
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		last = write()
+		if last != nil && !isTransient(last) {
+			return struct{}{}, backoff.Permanent(last)
+		}
+		return struct{}{}, last
+	},
+		backoff.WithBackOff(&backoff.ExponentialBackOff{
+			InitialInterval: firstRetry, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: lastRetry,
+		}),
+		backoff.WithMaxTries(maxTries),
+		backoff.WithMaxElapsedTime(0),
+	)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case last != nil:
+		err = last
+	}
+	err = explain(err)
+	if isRefused(err) {
+		return sink.Permanent(err)
+	}
+	return err
+}
+
+var errClosed = errors.New("MySQL sink is closed")
+
+// takeWorker waits for a free connection.
+func (s *Sink) takeWorker(ctx context.Context) (*worker, error) {
+	select {
+	case w, ok := <-s.workers:
+		if !ok {
+			return nil, errClosed
+		}
+		return w, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (s *Sink) giveWorker(w *worker) { s.workers <- w }
+
+// takeBatch returns a batch for one call.
+func (s *Sink) takeBatch() *batch {
+	if b, ok := s.batches.Get().(*batch); ok {
+		return b
+	}
+	return &batch{hash: hasher{seed: maphash.MakeSeed()}}
+}
+
+// giveBatch gives it back, without the caller's rows.
+func (s *Sink) giveBatch(b *batch) {
+	b.rows, b.plan = nil, nil
+	s.batches.Put(b)
+}
