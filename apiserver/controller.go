@@ -1,4 +1,3 @@
-// Package apiserver serves TiCDC's HTTP API over a Controller, such as a cdc.Capture.
 package apiserver
 
 import (

@@ -10,7 +10,7 @@ import (
 
 // Node describes this process.
 func (c *Capture) Node() NodeInfo {
-	return NodeInfo{CaptureInfo: c.info(), GitHash: c.cfg.GitHash, PID: os.Getpid()}
+	return NodeInfo{CaptureInfo: c.info(), GitHash: c.cfg.GitHash, PID: os.Getpid(), UpstreamID: c.cfg.Upstream.ClusterID()}
 }
 
 func (c *Capture) info() CaptureInfo {

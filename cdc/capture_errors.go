@@ -32,3 +32,17 @@ var (
 	// wraps the last.
 	ErrNoProgress = errors.New("no progress for too long")
 )
+
+// OpenSinkError is why the sink of a changefeed could not be opened.
+type OpenSinkError struct {
+	// Scheme is that of the sink's URI, in lower case.
+	Scheme string
+	// Err is what sink.Openers.Open returned. It names the URI, without its secrets.
+	Err error
+}
+
+// Error implements error.
+func (e *OpenSinkError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OpenSinkError) Unwrap() error { return e.Err }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -138,9 +139,14 @@ func (c *CaptureConfig) openSink(ctx context.Context, spec *Spec) (sink.Sink, io
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.OpenTimeout)
 	defer cancel()
-	return c.Openers.Open(ctx, spec.SinkURI, sink.Config{
+	s, closer, err := c.Openers.Open(ctx, spec.SinkURI, sink.Config{
 		Changefeed: spec.ID, Options: spec.Sink, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
 	})
+	if err != nil {
+		scheme, _, _ := strings.Cut(strings.ToLower(spec.SinkURI), "://")
+		return nil, nil, &OpenSinkError{Scheme: scheme, Err: err}
+	}
+	return s, closer, nil
 }
 
 // localScheduling is that of a capture that works alone.

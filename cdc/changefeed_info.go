@@ -82,6 +82,8 @@ type NodeInfo struct {
 	GitHash  string
 	PID      int
 	Liveness Liveness
+	// UpstreamID is the id of the TiDB cluster that is followed.
+	UpstreamID uint64
 }
 
 // TableIDs returns the ids of all physical tables that are followed now, in order.

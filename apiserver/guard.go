@@ -1,0 +1,94 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+)
+
+// guard lets requests through that are allowed, and all that ask for health.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != healthPath {
+			if err := s.authorize(r); err != nil {
+				s.writeError(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) authorize(r *http.Request) error {
+	if len(s.AllowedClientNames) > 0 && !slices.Contains(s.AllowedClientNames, clientName(r)) {
+		return errClientName
+	}
+	if s.Authenticate == nil {
+		return nil
+	}
+	user, password, ok := r.BasicAuth()
+	if !ok {
+		return errNoCredentials
+	}
+	if err := s.Authenticate(r.Context(), user, password); err != nil {
+		s.Logger.Warn("credentials refused", "user", user, "from", r.RemoteAddr, "error", err)
+		return errUnauthorized
+	}
+	return nil
+}
+
+// clientName returns the common name of the client's certificate, if it was verified.
+func clientName(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return ""
+	}
+	return r.TLS.VerifiedChains[0][0].Subject.CommonName
+}
+
+// Headers of requests that a capture has passed on.
+const (
+	forwardedFrom  = "TiCDC-ForwardFromCapture"
+	forwardedTimes = "TiCDC-ForwardTimes"
+	// forwardMost is how often a request is passed on. The owner may change on the way.
+	forwardMost = 2
+)
+
+// atOwner answers here if this process is the owner, and otherwise passes requests on
+// to it as they are.
+func (s *server) atOwner(here http.Handler) http.Handler {
+	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+		owner, err := s.control.Owner(r.Context())
+		if err != nil {
+			return err
+		}
+		node := s.control.Node()
+		if owner.ID == node.ID {
+			here.ServeHTTP(w, r)
+			return nil
+		}
+		times, _ := strconv.Atoi(r.Header.Get(forwardedTimes))
+		if times >= forwardMost {
+			return fmt.Errorf("%w: it was passed on %d times already", errForwarding, times)
+		}
+		target := &url.URL{Scheme: "http", Host: owner.Address}
+		if s.TLS {
+			target.Scheme = "https"
+		}
+		proxy := &httputil.ReverseProxy{
+			Transport: s.Transport,
+			Rewrite: func(p *httputil.ProxyRequest) {
+				p.SetURL(target)
+				p.Out.Header.Set(forwardedFrom, node.ID)
+				p.Out.Header.Set(forwardedTimes, strconv.Itoa(times+1))
+			},
+			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+				s.writeError(w, r, fmt.Errorf("%w %s: %w", errForwarding, owner.Address, err))
+			},
+		}
+		proxy.ServeHTTP(w, r)
+		return nil
+	})
+}
