@@ -32,9 +32,10 @@ test: $(PLAYGROUND) $(HAVE_KAFKA) ## run all tests, end-to-end ones against a re
 	cd examples/playground && $(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: soak
-soak: $(PLAYGROUND) ## random workload, DDL and faults for SECONDS=n (60); SEED=s repeats one
-	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) SOAK_SECONDS=$(or $(SECONDS),60) \
-		$(GO) test $(RACE) -count=1 -timeout 0 -v -run TestEveryChangeArrives ./internal/e2e
+soak: $(PLAYGROUND) ## random workloads and faults for SECONDS=n (60) in all; SEED=s repeats one
+	SOAK_SECONDS=$$(($(or $(SECONDS),60) / 3)) $(GO) test $(RACE) -count=1 -timeout 0 -v -run TestNemesis ./cdc/cdctest
+	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) SOAK_SECONDS=$$(($(or $(SECONDS),60) / 3)) \
+		$(GO) test $(RACE) -count=1 -timeout 0 -v -run 'TestEveryChangeArrives|TestKilledConsumer' ./internal/e2e
 
 .PHONY: check
 check: ## format, vet, lint, import rules, tidy

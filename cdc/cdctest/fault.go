@@ -12,6 +12,7 @@ type faults struct {
 	silent     map[uint64]bool
 	lockScans  int
 	txnChecks  int
+	pdPaused   chan struct{} // closed by ResumePD; nil: PD answers
 }
 
 func (f *faults) init() {

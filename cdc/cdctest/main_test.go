@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// The TiKV client's own logger writes to stdout.
-	plog.ReplaceGlobals(zap.NewNop(), &plog.ZapProperties{})
+	plog.ReplaceGlobals(zap.NewNop(), &plog.ZapProperties{Level: zap.NewAtomicLevel()})
 	goleak.VerifyTestMain(m,
 		// When a store has gone away, the TiKV client waits some seconds for the
 		// connection before it looks whether it has been closed meanwhile.

@@ -35,7 +35,8 @@ func servePD(c *Cluster) (*pdServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as PD: %w", err)
 	}
-	p := &pdServer{cluster: c, addr: l.Addr().String(), server: grpc.NewServer()}
+	p := &pdServer{cluster: c, addr: l.Addr().String()}
+	p.server = grpc.NewServer(grpc.UnaryInterceptor(p.pausable), grpc.KeepaliveEnforcementPolicy(keepalivePolicy))
 	pdpb.RegisterPDServer(p.server, p)
 	etcdserverpb.RegisterKVServer(p.server, &etcdKV{})
 	grpc_health_v1.RegisterHealthServer(p.server, health.NewServer())
@@ -46,6 +47,48 @@ func servePD(c *Cluster) (*pdServer, error) {
 }
 
 func (p *pdServer) stop() { p.server.Stop() }
+
+// PausePD makes PD answer nothing, timestamps included, until ResumePD.
+func (c *Cluster) PausePD() {
+	c.update(func() {
+		if c.faults.pdPaused == nil {
+			c.faults.pdPaused = make(chan struct{})
+		}
+	})
+}
+
+// ResumePD undoes PausePD: what was asked meanwhile is answered.
+func (c *Cluster) ResumePD() {
+	c.update(func() {
+		if c.faults.pdPaused != nil {
+			close(c.faults.pdPaused)
+			c.faults.pdPaused = nil
+		}
+	})
+}
+
+// waitPaused waits while PD is paused.
+func (p *pdServer) waitPaused(ctx context.Context) error {
+	p.cluster.mu.Lock()
+	paused := p.cluster.faults.pdPaused
+	p.cluster.mu.Unlock()
+	if paused == nil {
+		return nil
+	}
+	select {
+	case <-paused:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (p *pdServer) pausable(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	if err := p.waitPaused(ctx); err != nil {
+		return nil, err
+	}
+	return handle(ctx, req)
+}
 
 // etcdKV is the etcd inside PD, without keys: TiDB's GC worker has left no safe
 // point there, which the TiKV client takes for "nothing was collected".
@@ -79,6 +122,9 @@ func (p *pdServer) Tso(stream pdpb.PD_TsoServer) error {
 		req, err := stream.Recv()
 		if err != nil {
 			return nil // the client has gone
+		}
+		if p.waitPaused(stream.Context()) != nil {
+			return nil
 		}
 		ts, ok := p.cluster.oracle.serve(int(req.Count))
 		if !ok {

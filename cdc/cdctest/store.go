@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"github.com/pingcap/kvproto/pkg/metapb"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 )
 
@@ -31,13 +33,16 @@ type store struct {
 	paused    bool          // nothing is sent
 }
 
+// keepalivePolicy lets clients look often whether the connection lives, as TiKV and PD do.
+var keepalivePolicy = keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}
+
 // listen starts the store at an address. The caller does not hold Cluster.mu.
 func (s *store) listen(addr string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen as store %d: %w", s.id, err)
 	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(math.MaxInt32), grpc.MaxSendMsgSize(math.MaxInt32))
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(math.MaxInt32), grpc.MaxSendMsgSize(math.MaxInt32), grpc.KeepaliveEnforcementPolicy(keepalivePolicy))
 	tikvpb.RegisterTikvServer(server, &kvServer{store: s, cluster: s.cluster})
 	cdcpb.RegisterChangeDataServer(server, &feedServer{store: s})
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())

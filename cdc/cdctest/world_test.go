@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,11 +63,19 @@ type world struct {
 	taps []*tap
 	subs []*puller.Subscription
 	feed chan error // the result of the feed, once
+
+	saved atomic.Uint64 // the feed's checkpoint
+	end   func()        // of the feed
 }
 
 func newWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)) *world {
 	t.Helper()
 	t.Parallel()
+	return startWorld(t, cfg, change...)
+}
+
+func startWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)) *world {
+	t.Helper()
 	cluster, err := cdctest.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -131,33 +140,51 @@ func (w *world) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// run starts the feed from w.start. verify, or fails, ends it.
+// run starts the feed from w.start. stop, or the end of the test, ends it.
 func (w *world) run(inner sink.Sink) {
 	w.t.Helper()
 	w.validator = cdctest.Validate(inner, cdctest.ValidatorConfig{StartTs: w.start, Base: w.State(w.start)})
+	w.saved.Store(uint64(w.start))
+	w.resume()
+}
+
+// resume starts the feed from its stored checkpoint.
+func (w *world) resume() {
+	w.t.Helper()
 	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario"})
-	p := w.newPipeline(sorters)
+	p := w.newPipeline(sorters, event.Ts(w.saved.Load()))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		w.feed <- p.Run(ctx)
 	}()
-	w.t.Cleanup(func() {
+	w.end = sync.OnceFunc(func() {
 		cancel(errEnd)
 		<-ended
 		if err := sorters.Close(); err != nil {
 			w.t.Error(err)
 		}
 	})
+	w.t.Cleanup(w.end)
+}
+
+// stop ends the feed, so that it can be resumed.
+func (w *world) stop() {
+	w.t.Helper()
+	w.end()
+	if err := <-w.feed; !errors.Is(err, errEnd) {
+		w.t.Fatalf("cancelled, the feed ended with %v", err)
+	}
+	w.validator.Resume(event.Ts(w.saved.Load()))
 }
 
 var errEnd = errors.New("the test is over")
 
 // newPipeline wires the stages as a changefeed does.
-func (w *world) newPipeline(sorters *sorter.Pool) *pipeline.Pipeline {
+func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipeline {
 	w.t.Helper()
-	storage, err := schema.Load(w.t.Context(), &metaReader{w.kv, w.start}, w.start, schema.Config{
+	storage, err := schema.Load(w.t.Context(), &metaReader{w.kv, start}, start, schema.Config{
 		ReaderAt: func(ts event.Ts) schema.Reader { return &metaReader{w.kv, ts} },
 		Logger:   w.logger(),
 	})
@@ -182,8 +209,11 @@ func (w *world) newPipeline(sorters *sorter.Pool) *pipeline.Pipeline {
 		},
 		Sorters: sorters,
 		Mounter: cdc.NewMounter(storage, cdc.MounterOptions{}), Filter: all, Sink: w.validator,
-		SaveCheckpoint: func(context.Context, event.Ts) error { return nil },
-		StartTs:        w.start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: 4 << 20, CheckpointInterval: time.Millisecond,
+		SaveCheckpoint: func(_ context.Context, ts event.Ts) error {
+			w.saved.Store(uint64(ts))
+			return nil
+		},
+		StartTs: start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: 4 << 20, CheckpointInterval: time.Millisecond,
 		RetryTimeout: time.Minute, DrainTimeout: 10 * time.Second, Logger: w.logger(),
 	})
 }

@@ -93,7 +93,7 @@ func (p *Playground) start(ctx context.Context) error {
 	if err := p.prepare(); err != nil {
 		return err
 	}
-	ports, err := loopback.Ports(4)
+	ports, err := loopback.Ports(5)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (p *Playground) start(ctx context.Context) error {
 		}
 	}
 	p.pd, err = pdnode.Start(context.WithoutCancel(ctx), pdnode.Config{
-		Version: Version, Dir: filepath.Join(c.Dir, "pd"), ClientPort: c.PDPort, PeerPort: ports[3],
+		Version: Version, Dir: filepath.Join(c.Dir, "pd"), ClientPort: c.PDPort, PeerPort: ports[3], HiddenPort: ports[4],
 		Replicas: max(c.Stores, 1), Balance: !c.KeepLeaders,
 		LogFile: filepath.Join(c.Dir, "pd.log"), LogLevel: c.LogLevel,
 		CA: c.CA, Cert: c.Cert, Key: c.Key,
@@ -130,7 +130,7 @@ func (p *Playground) start(ctx context.Context) error {
 	if err := p.setVariables(ctx); err != nil {
 		return err
 	}
-	p.control, err = control.Start(p.kv, p.tidb, c.ControlPort)
+	p.control, err = control.Start(p.kv, p.tidb, p.pd, c.ControlPort)
 	return err
 }
 

@@ -354,6 +354,7 @@ func chaos(ctx context.Context, p *playground.Playground, tableIDs func() []int6
 	r := rand.New(rand.NewPCG(seed, 0))
 	tick := time.NewTicker(150 * time.Millisecond)
 	defer func() { // none stays down
+		_ = p.PausePD(context.WithoutCancel(ctx), 0)
 		for _, s := range p.Stores {
 			_ = p.StartStore(context.WithoutCancel(ctx), s.ID)
 		}
@@ -390,7 +391,12 @@ func outage(ctx context.Context, p *playground.Playground, store uint64, d time.
 func fault(ctx context.Context, p *playground.Playground, r *rand.Rand, id int64) error {
 	start := binary.BigEndian.AppendUint64([]byte{'t'}, uint64(id)^(1<<63))
 	end := binary.BigEndian.AppendUint64([]byte{'t'}, uint64(id+1)^(1<<63))
-	switch n := r.IntN(13); {
+	switch n := r.IntN(14); {
+	case n == 13:
+		if r.IntN(4) > 0 {
+			return nil // everybody needs PD: not too often
+		}
+		return p.PausePD(ctx, time.Duration(r.IntN(2000))*time.Millisecond)
 	case n == 12:
 		return outage(ctx, p, p.Stores[r.IntN(len(p.Stores))].ID, time.Duration(r.IntN(500))*time.Millisecond)
 	case n < 4:

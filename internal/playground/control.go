@@ -80,6 +80,11 @@ func (p *Playground) DelayEvents(ctx context.Context, d time.Duration) error {
 	return p.post(ctx, "/events/delay", map[string]any{"duration": d.String()})
 }
 
+// PausePD keeps PD from answering anybody for a while; 0 ends a pause.
+func (p *Playground) PausePD(ctx context.Context, d time.Duration) error {
+	return p.post(ctx, "/pd/pause", map[string]any{"duration": d.String()})
+}
+
 // SetGCSafePoint moves the GC safe point as TiDB's GC worker would.
 func (p *Playground) SetGCSafePoint(ctx context.Context, ts uint64) error {
 	return p.post(ctx, "/gc/safepoint", map[string]any{"ts": ts})

@@ -28,17 +28,23 @@ type SafePoints interface {
 	SaveGCSafePoint(ts uint64) error
 }
 
+// PD can be kept from answering for a while.
+type PD interface {
+	Pause(d time.Duration)
+}
+
 // Server is the running API.
 type Server struct {
 	kv     *kvnode.Cluster
 	points SafePoints
+	pd     PD
 	srv    *http.Server
 	addr   string
 }
 
 // Start serves the API on a port of 127.0.0.1; 0 chooses one.
-func Start(kv *kvnode.Cluster, points SafePoints, port int) (*Server, error) {
-	s := &Server{kv: kv, points: points}
+func Start(kv *kvnode.Cluster, points SafePoints, pd PD, port int) (*Server, error) {
+	s := &Server{kv: kv, points: points, pd: pd}
 	var ln net.Listener
 	var err error
 	if port == 0 {
@@ -82,6 +88,7 @@ func (s *Server) Handler() http.Handler {
 		"POST /resolved/release":   handle(s.releaseResolved),
 		"POST /events/delay":       handle(s.delayEvents),
 		"POST /gc/safepoint":       handle(s.gcSafePoint),
+		"POST /pd/pause":           handle(s.pausePD),
 		"GET /stats":               func(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, s.kv.Stats()) },
 	}
 	for _, st := range s.kv.Stores() {
@@ -231,6 +238,16 @@ func (s *Server) delayEvents(_ context.Context, in struct{ Duration string }) (e
 		return empty{}, fmt.Errorf("decode duration: %w: %w", err, kvnode.ErrInvalid)
 	}
 	return empty{}, s.kv.DelayEvents(d)
+}
+
+// pausePD also ends a pause, with a duration of 0.
+func (s *Server) pausePD(_ context.Context, in struct{ Duration string }) (empty, error) {
+	d, err := time.ParseDuration(in.Duration)
+	if err != nil || d < 0 {
+		return empty{}, fmt.Errorf("decode duration %q: %w", in.Duration, kvnode.ErrInvalid)
+	}
+	s.pd.Pause(d)
+	return empty{}, nil
 }
 
 func (s *Server) gcSafePoint(ctx context.Context, in struct{ Ts uint64 }) (map[string]uint64, error) {

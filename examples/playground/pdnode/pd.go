@@ -36,8 +36,9 @@ type Config struct {
 	Version string
 	// Dir holds etcd's data.
 	Dir string
-	// ClientPort and PeerPort are ports of 127.0.0.1.
-	ClientPort, PeerPort int
+	// ClientPort, PeerPort and HiddenPort are ports of 127.0.0.1. PD listens at
+	// HiddenPort; everybody, itself included, reaches it through a gate at ClientPort.
+	ClientPort, PeerPort, HiddenPort int
 	// Replicas is the number of peers PD wants each region to have.
 	Replicas int
 	// Balance lets PD move leaders between stores as it sees fit.
@@ -52,6 +53,7 @@ type Config struct {
 // Node is a running member.
 type Node struct {
 	svr  *server.Server
+	gate *gate
 	addr string
 }
 
@@ -62,6 +64,19 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	gate, err := openGate(fmt.Sprintf("127.0.0.1:%d", c.ClientPort), fmt.Sprintf("127.0.0.1:%d", c.HiddenPort))
+	if err != nil {
+		return nil, err
+	}
+	n, err := start(ctx, c, cfg, gate)
+	if err != nil {
+		gate.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func start(ctx context.Context, c Config, cfg *config.Config, gate *gate) (*Node, error) {
 	schedulers.Register()
 	versioninfo.PDReleaseVersion = "v" + c.Version
 	if err := logutil.SetupLogger(cfg.Log, &cfg.Logger, &cfg.LogProps, false); err != nil {
@@ -80,7 +95,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	// pointers, which assembly that the stores' engine calls (go-farm) does not
 	// keep: a contended mutex under it would crash the process.
 	runtime.SetMutexProfileFraction(0)
-	n := &Node{svr: svr, addr: fmt.Sprintf("127.0.0.1:%d", c.ClientPort)}
+	n := &Node{svr: svr, gate: gate, addr: fmt.Sprintf("127.0.0.1:%d", c.ClientPort)}
 	if err := n.waitLeader(ctx); err != nil {
 		n.Close()
 		return nil, err
@@ -97,9 +112,9 @@ func (c Config) build() (*config.Config, error) {
 		scheme = "https"
 		cfg.Security.CAPath, cfg.Security.CertPath, cfg.Security.KeyPath = c.CA, c.Cert, c.Key
 	}
-	cfg.ClientUrls = fmt.Sprintf("%s://127.0.0.1:%d", scheme, c.ClientPort)
+	cfg.ClientUrls = fmt.Sprintf("%s://127.0.0.1:%d", scheme, c.HiddenPort)
 	cfg.PeerUrls = fmt.Sprintf("%s://127.0.0.1:%d", scheme, c.PeerPort)
-	cfg.AdvertiseClientUrls = cfg.ClientUrls
+	cfg.AdvertiseClientUrls = fmt.Sprintf("%s://127.0.0.1:%d", scheme, c.ClientPort)
 	cfg.AdvertisePeerUrls = cfg.PeerUrls
 	cfg.InitialCluster = "pd=" + cfg.PeerUrls
 	cfg.InitialClusterState = embed.ClusterStateFlagNew
@@ -148,4 +163,12 @@ func (n *Node) waitLeader(ctx context.Context) error {
 func (n *Node) Addr() string { return n.addr }
 
 // Close stops the member. It may be called twice.
-func (n *Node) Close() { n.svr.Close() }
+func (n *Node) Close() {
+	n.gate.open(0)
+	n.svr.Close()
+	n.gate.close()
+}
+
+// Pause keeps PD from answering anybody for a while. From the lease of 3 s on it
+// loses its leadership, as a PD does that cannot be reached.
+func (n *Node) Pause(d time.Duration) { n.gate.open(d) }
