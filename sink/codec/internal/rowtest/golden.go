@@ -42,7 +42,8 @@ func Golden(t testing.TB, file string, got []byte) {
 }
 
 // Dump writes messages in a form that people can read and that tells all bytes:
-// text as it is, other bytes in hex.
+// text as it is or, with control characters, as Go quotes it,
+// and other bytes in hex.
 func Dump(dst []byte, name string, ms *codec.Messages) []byte {
 	for i := range ms.Len() {
 		m := ms.At(i)
@@ -57,8 +58,11 @@ func dump(dst []byte, name string, b []byte) []byte {
 	if b == nil {
 		return fmt.Appendf(dst, "%s nil\n", name)
 	}
-	if utf8.Valid(b) && bytes.IndexFunc(b, func(r rune) bool { return r < ' ' && r != '\n' }) < 0 {
-		return fmt.Appendf(dst, "%s %s\n", name, b)
+	if utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 {
+		if bytes.IndexFunc(b, func(r rune) bool { return r < ' ' }) < 0 {
+			return fmt.Appendf(dst, "%s %s\n", name, b)
+		}
+		return fmt.Appendf(dst, "%s %q\n", name, b)
 	}
 	for len(b) > 64 {
 		dst = fmt.Appendf(dst, "%s %x\n", name, b[:64])
