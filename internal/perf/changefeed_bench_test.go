@@ -2,6 +2,7 @@ package perf_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -111,7 +112,9 @@ func BenchmarkLatency(b *testing.B) {
 			}
 			b.StopTimer()
 			cancel()
-			<-done
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				b.Error(err)
+			}
 			b.ReportMetric(arrivals.percentile(50), "p50-ms")
 			b.ReportMetric(arrivals.percentile(99), "p99-ms")
 			b.ReportMetric(float64(interval.Milliseconds()), "resolved-ts-interval-ms")

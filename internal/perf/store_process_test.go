@@ -21,11 +21,10 @@ func TestMain(m *testing.M) {
 	if rows, err := strconv.Atoi(os.Getenv(clusterEnv)); err == nil {
 		if err := serveCluster(rows); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
 		}
 		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // filledCluster is a cluster in a process of its own, so that its work is not

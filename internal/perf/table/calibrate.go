@@ -85,7 +85,7 @@ func mapEntries() func() {
 				m[k] = i
 			}
 			for _, k := range keys {
-				if _, ok := m[k]; ok {
+				if m[k] >= 0 { // the recorded loop looked before it deleted
 					delete(m, k)
 				}
 			}

@@ -26,7 +26,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "read results:", err)
 		os.Exit(1)
 	}
-	if err := print(os.Stdout, results, calibrate()); err != nil {
+	if err := printTable(os.Stdout, results, calibrate()); err != nil {
 		fmt.Fprintln(os.Stderr, "print table:", err)
 		os.Exit(1)
 	}

@@ -31,9 +31,9 @@ var comparisons = []comparison{
 	{"catch-up from a real TiDB", "CatchUp", 9200, 9200 / 3},
 }
 
-// print writes the table. slower is how much slower this machine is than the
+// printTable writes the table. slower is how much slower this machine is than the
 // one of the recorded figures.
-func print(w io.Writer, results map[string]result, slower float64) error {
+func printTable(w io.Writer, results map[string]result, slower float64) error {
 	fmt.Fprintf(w, "\nThis machine takes %.2f times as long as the one on which TiCDC was measured; its figures are scaled by that.\n\n", slower)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "| per row\t| ns\t| allocations\t| TiCDC, scaled ns\t| times faster\t| gate, scaled ns\t|")

@@ -18,7 +18,7 @@ ok  	example	1s`
 		}
 	}
 	var out strings.Builder
-	if err := print(&out, results, 2); err != nil {
+	if err := printTable(&out, results, 2); err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Join(strings.Fields(out.String()), " ")
