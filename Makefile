@@ -13,7 +13,6 @@ export DEMO_SECONDS SEED
 # Kafka sink use an in-process broker, and say so.
 KAFKA := bin/kafka
 export TIDBCDC_KAFKA_LIB ?= $(abspath $(KAFKA))
-HAVE_KAFKA := $(if $(shell command -v mvn),$(if $(shell command -v java),$(KAFKA)))
 
 .PHONY: help
 help: ## list the targets
@@ -25,11 +24,16 @@ demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself;
 	@exec bin/demo -playground $(PLAYGROUND)
 
 .PHONY: test
-test: $(PLAYGROUND) $(HAVE_KAFKA) ## run all tests, end-to-end ones against a real TiDB; SEED=n repeats a workload
+test: servers ## run all tests, with the real servers that there are; SEED=n repeats a workload
 	@echo "race detector: $(if $(RACE),on,off, for want of a C compiler)"
-	@echo "real servers: TiDB and PD from $(PLAYGROUND)"
 	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test $(RACE) -count=1 -timeout 20m ./...
 	cd examples/playground && $(GO) test -count=1 -timeout 20m ./...
+
+# Which of them are there is only known when the first have been installed.
+.PHONY: servers
+servers: $(PLAYGROUND) ## get the servers that tests use: TiDB, MariaDB, Kafka; as root on Debian, install what is missing
+	@.ci/servers
+	@if command -v mvn >/dev/null && command -v java >/dev/null; then $(MAKE) --no-print-directory $(KAFKA); fi
 
 .PHONY: soak
 soak: $(PLAYGROUND) ## random workloads and faults for SECONDS=n (60) in all; SEED=s repeats one
@@ -47,10 +51,15 @@ check: ## format, vet, lint, import rules, tidy
 	cd examples/playground && $(GO) vet ./...
 	@! $(GO) list -m all | grep -E '^github.com/pingcap/tidb ' || { echo "the root module must not depend on TiDB itself"; exit 1; }
 
+# The table's figures are of one core; those of a real TiDB follow it.
+BENCHMARKS := ./cdc ./filter ./dispatcher ./internal/sorter ./internal/puller ./internal/perf ./sink/codec/...
 .PHONY: bench
-bench: $(PLAYGROUND) ## ns and allocations per row of every stage on one core, then catching up with a real TiDB
-	$(GO) test -run '^$$' -bench . -benchmem -cpu 1 -timeout 30m ./cdc ./internal/sorter ./internal/puller ./internal/pipeline ./filter
-	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) $(GO) test -run '^$$' -bench . -benchtime 3x ./internal/e2e
+bench: $(PLAYGROUND) ## ns and allocations per row of every stage on one core, next to TiCDC's; then with real servers
+	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) && export TIDBCDC_PLAYGROUND && { \
+		$(GO) test -run '^$$' -bench . -benchmem -cpu 1 -timeout 60m $(BENCHMARKS); \
+		$(GO) test -run '^$$' -bench . -benchtime 3x -timeout 30m ./internal/e2e; } | $(GO) run ./internal/perf/table
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/pipeline
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./sink/mysql ./sink/kafka
 
 .PHONY: playground
 playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol in one process
