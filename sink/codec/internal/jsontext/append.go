@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -113,18 +114,47 @@ func appendEscape(dst []byte, c byte) []byte {
 // U+00FF with the same numbers: bytes read as ISO-8859-1.
 func AppendLatin1(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= utf8.RuneSelf:
-			dst = append(dst, 0xc0|c>>6, 0x80|c&0x3f)
-		case c < ' ' || c == '"' || c == '\\':
-			dst = appendEscape(dst, c)
-		default:
-			dst = append(dst, c)
+	const chunk = 128
+	for len(s) > 0 {
+		part := s[:min(len(s), chunk)]
+		s = s[len(part):]
+		dst = slices.Grow(dst, 8*chunk)
+		n := len(dst)
+		out := dst[n : n+8*chunk]
+		n = 0
+		for i := range len(part) {
+			c := &latin1[part[i]]
+			binary.LittleEndian.PutUint64(out[n:], c.text)
+			n += c.size
 		}
+		dst = dst[:len(dst)+n]
 	}
 	return append(dst, '"')
 }
+
+// latin1 has the text of each byte: up to six characters of an escape, as a
+// little-endian number. Bytes are as good as random, so that telling them apart by
+// conditions would cost more than all else.
+var latin1 = func() (table [256]struct {
+	text uint64
+	size int
+},
+) {
+	for i := range table {
+		var buf [8]byte
+		text := buf[:0]
+		switch c := byte(i); {
+		case c >= utf8.RuneSelf:
+			text = utf8.AppendRune(text, rune(c))
+		case c < ' ' || c == '"' || c == '\\':
+			text = appendEscape(text, c)
+		default:
+			text = append(text, c)
+		}
+		table[i].text, table[i].size = binary.LittleEndian.Uint64(buf[:]), len(text)
+	}
+	return table
+}()
 
 // AppendBase64 appends bytes as a JSON string in standard base64 with padding.
 func AppendBase64(dst, b []byte) []byte {

@@ -1,6 +1,7 @@
 package jsontext_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -44,6 +45,16 @@ func TestAppendString(t *testing.T) {
 func TestAppendBytes(t *testing.T) {
 	if got := string(jsontext.AppendLatin1(nil, "\x89PNG\r\"\xff\x00")); got != "\"\u0089PNG\\r\\\"ÿ\\u0000\"" {
 		t.Errorf("got %q", got)
+	}
+	for _, n := range []int{0, 1, 127, 128, 129, 256, 1000} {
+		b, want := make([]byte, n), ""
+		for i := range b {
+			b[i] = byte(i * 7)
+			want += string(rune(b[i]))
+		}
+		if got := jsontext.AppendLatin1(nil, string(b)); !bytes.Equal(got, jsontext.AppendString(nil, want)) {
+			t.Errorf("%d bytes became %q", n, got)
+		}
 	}
 	if got := string(jsontext.AppendBase64(nil, []byte{0, 1, 0xff})); got != `"AAH/"` {
 		t.Errorf("got %s", got)
