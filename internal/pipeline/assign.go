@@ -254,10 +254,10 @@ type Progress struct {
 	ResolvedTs, DDLResolvedTs event.Ts
 	// Spans is the number of those that are written.
 	Spans int
-	// Stopped are the checkpoints of spans that have been stopped and not released.
-	// Stopping is the number of those that a worker has not given back yet.
+	// Stopped are the checkpoints of spans that have been stopped and not released;
+	// Stopping are those that a worker has not given back yet.
 	Stopped  map[int64]event.Ts
-	Stopping int
+	Stopping []int64
 	// DDLs wait, in commit ts order. Only the first few hundred are listed.
 	DDLs []DDLProgress
 	// TablesVersion changes with what Tables returns.
@@ -295,7 +295,7 @@ func (p *Pipeline) Progress() Progress {
 	}
 	for id, s := range p.mu.leaving {
 		if s.running {
-			pr.Stopping++
+			pr.Stopping = append(pr.Stopping, id)
 		} else {
 			pr.Stopped[id] = s.written
 		}
