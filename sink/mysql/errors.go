@@ -101,7 +101,7 @@ func describe(err error, b *batch, members []int32, safe bool) error {
 		verbs = fmt.Sprintf("%d × %s, %d × %s", counts[changeDelete]+counts[changeMove], verbDelete,
 			len(members)-counts[changeDelete], verbReplace)
 	}
-	return fmt.Errorf("write %d rows of %s, commit ts %d to %d (%s; %s …): %w", len(members), b.plan.table.Name(),
+	return fmt.Errorf("write %d rows of %s, commit ts %d to %d (%s; %s(…)): %w", len(members), b.plan.table.Name(),
 		first, last, verbs, b.plan.insert, withoutValues(err))
 }
 
