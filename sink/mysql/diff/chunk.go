@@ -1,9 +1,13 @@
 package diff
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,22 +42,48 @@ func (r *tableRun) compareChunks(ctx context.Context) error {
 	r.plan.chunkRows = n
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(r.options.Concurrency)
+	advance := r.startRows
+	if r.options.Checksums && r.plan.checksums {
+		advance = r.startSums
+	}
 	var from bound
 	for {
-		to, err := r.next(groupCtx, r.up, r.plan.up, keyRange{from: from})
+		to, work, err := advance(groupCtx, from)
 		if err != nil {
 			if groupErr := group.Wait(); groupErr != nil {
 				return groupErr
 			}
 			return err
 		}
-		chunk := keyRange{from, to}
-		group.Go(func() error { return r.compareRange(groupCtx, chunk) })
+		group.Go(work)
 		if to == nil {
 			return group.Wait()
 		}
 		from = to
 	}
+}
+
+// startRows reads the upstream's rows of the next chunk, and returns where it
+// ends and how to go on with it.
+func (r *tableRun) startRows(ctx context.Context, from bound) (bound, func() error, error) {
+	up, err := r.rows(ctx, r.up, r.plan.up, keyRange{from: from}, r.plan.chunkRows)
+	if err != nil {
+		return nil, nil, err
+	}
+	chunk := keyRange{from: from}
+	if len(up.ends) == r.plan.chunkRows {
+		last := up.row(len(up.ends)-1, nil)
+		for _, k := range r.plan.keys {
+			chunk.to = append(chunk.to, r.plan.columns[k].class.literal(last[k]))
+		}
+	}
+	return chunk.to, func() error { return r.compareWith(ctx, up, chunk) }, nil
+}
+
+// startSums finds where the next chunk ends, and returns how to compare it.
+func (r *tableRun) startSums(ctx context.Context, from bound) (bound, func() error, error) {
+	to, err := r.next(ctx, r.up, r.plan.up, keyRange{from: from})
+	return to, func() error { return r.compareSums(ctx, keyRange{from, to}) }, err
 }
 
 // next returns the end of a chunk within a range, nil if fewer rows are left.
@@ -68,32 +98,39 @@ func (r *tableRun) next(ctx context.Context, s *side, t *table, within keyRange)
 	return end, err
 }
 
-// compareRange compares by checksum and, where that differs, row by row.
-func (r *tableRun) compareRange(ctx context.Context, chunk keyRange) error {
-	if r.plan.checksums {
-		up, down, err := r.sums(ctx, chunk)
-		if err != nil {
-			return err
-		}
-		if up == down {
-			r.progress(up.rows)
-			return nil
-		}
+// compareSums compares by checksum and, where that differs, row by row.
+func (r *tableRun) compareSums(ctx context.Context, chunk keyRange) error {
+	up, down, err := r.sums(ctx, chunk)
+	if err != nil {
+		return err
+	}
+	if up == down {
+		r.progress(up.rows)
+		return nil
 	}
 	return r.compareRows(ctx, chunk)
 }
 
+// compareRows compares a range row by row.
+func (r *tableRun) compareRows(ctx context.Context, chunk keyRange) error {
+	up, err := r.rows(ctx, r.up, r.plan.up, chunk, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	return r.compareWith(ctx, up, chunk)
+}
+
 // checksum is what stands for the rows of a range.
 type checksum struct {
-	rows int64
-	hash string
+	rows        int64
+	sum, square string
 }
 
 func (r *tableRun) sums(ctx context.Context, chunk keyRange) (up, down checksum, err error) {
 	read := func(ctx context.Context, s *side, t *table, into *checksum) func() error {
 		return func() error {
 			return s.query(ctx, r.plan.checksum(t, chunk), func(v []sql.RawBytes) error {
-				into.hash = string(v[1])
+				into.sum, into.square = string(v[1]), string(v[2])
 				_, err := fmt.Sscan(string(v[0]), &into.rows)
 				return err
 			})
@@ -105,31 +142,23 @@ func (r *tableRun) sums(ctx context.Context, chunk keyRange) (up, down checksum,
 	return up, down, group.Wait()
 }
 
-// image is a row: one value per column of the plan, nil for NULL.
-type image [][]byte
-
-// compareRows reads a range from both sides. It is cut in pieces first if the
-// downstream has far more rows in it.
-func (r *tableRun) compareRows(ctx context.Context, chunk keyRange) error {
+// compareWith compares the upstream's rows of a range with the downstream's. It
+// is cut in pieces first if the downstream has far more rows in it.
+func (r *tableRun) compareWith(ctx context.Context, up *rowBuffer, chunk keyRange) error {
 	limit := r.plan.chunkRows*oversize + 1
-	var up, down []image
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		up, err = r.rows(groupCtx, r.up, r.plan.up, chunk, limit)
-		return err
-	})
-	group.Go(func() (err error) {
-		down, err = r.rows(groupCtx, r.down, r.plan.down, chunk, limit)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	down, err := r.rows(ctx, r.down, r.plan.down, chunk, limit)
+	if err != nil {
 		return err
 	}
-	if len(down) == limit {
+	if len(down.ends) == limit {
 		return r.cut(ctx, chunk)
 	}
-	r.match(up, down)
-	r.progress(int64(len(up)))
+	if !bytes.Equal(up.data, down.data) {
+		r.match(up, down)
+	}
+	r.progress(int64(len(up.ends)))
+	r.buffers.put(up)
+	r.buffers.put(down)
 	return nil
 }
 
@@ -144,68 +173,50 @@ func (r *tableRun) cut(ctx context.Context, chunk keyRange) error {
 		if to == nil {
 			piece.to = chunk.to
 		}
-		if err := r.compareRange(ctx, piece); err != nil || to == nil {
+		if err := r.compareRows(ctx, piece); err != nil || to == nil {
 			return err
 		}
 		chunk.from = to
 	}
 }
 
-func (r *tableRun) rows(ctx context.Context, s *side, t *table, chunk keyRange, limit int) ([]image, error) {
-	var list []image
+func (r *tableRun) rows(ctx context.Context, s *side, t *table, chunk keyRange, limit int) (*rowBuffer, error) {
+	rows := r.buffers.get()
 	err := s.query(ctx, r.plan.selectRows(t, chunk, limit), func(v []sql.RawBytes) error {
-		list = append(list, copyImage(v))
+		rows.add(v)
 		return nil
 	})
-	return list, err
-}
-
-// copyImage copies values into one allocation.
-func copyImage(v []sql.RawBytes) image {
-	n := 0
-	for _, b := range v {
-		n += len(b)
-	}
-	buf := make([]byte, 0, n)
-	row := make(image, len(v))
-	for i, b := range v {
-		if b == nil {
-			continue
-		}
-		at := len(buf)
-		buf = append(buf, b...)
-		row[i] = buf[at:len(buf):len(buf)]
-	}
-	return row
+	return rows, err
 }
 
 // match finds the differences of two sets of rows.
-func (r *tableRun) match(up, down []image) {
-	byKey := make(map[string]image, len(down))
+func (r *tableRun) match(up, down *rowBuffer) {
+	byKey := make(map[string]int, len(down.ends))
 	var key []byte
-	for _, row := range down {
-		key = r.plan.appendKey(key[:0], row)
-		byKey[string(key)] = row
+	var a, b image
+	for i := range down.ends {
+		b = down.row(i, b)
+		key = r.plan.appendKey(key[:0], b)
+		byKey[string(key)] = i
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, row := range up {
-		key = r.plan.appendKey(key[:0], row)
+	for i := range up.ends {
+		a = up.row(i, a)
+		key = r.plan.appendKey(key[:0], a)
 		other, ok := byKey[string(key)]
 		if !ok {
-			r.add(Missing, row, nil)
+			r.add(Missing, a, nil)
 			continue
 		}
 		delete(byKey, string(key))
-		if !r.plan.equal(row, other) {
-			r.add(Different, row, other)
+		if b = down.row(other, b); !r.plan.equal(a, b) {
+			r.add(Different, a, b)
 		}
 	}
-	for _, row := range down {
-		key = r.plan.appendKey(key[:0], row)
-		if _, extra := byKey[string(key)]; extra {
-			r.add(Extra, nil, row)
-		}
+	for _, i := range slices.Sorted(maps.Values(byKey)) {
+		b = down.row(i, b)
+		r.add(Extra, nil, b)
 	}
 }
 
@@ -215,10 +226,6 @@ func (p *tablePlan) appendKey(b []byte, row image) []byte {
 		b = append(appendLength(b, len(row[k])), row[k]...)
 	}
 	return b
-}
-
-func appendLength(b []byte, n int) []byte {
-	return append(b, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
 }
 
 func (p *tablePlan) equal(a, b image) bool {

@@ -38,6 +38,10 @@ type Options struct {
 	// Concurrency is how many connections read each database. Defaults to 4.
 	// More than one needs the RELOAD privilege in a MySQL or MariaDB.
 	Concurrency int
+	// Checksums lets the servers sum up the rows of a chunk, and reads them only
+	// where the sums differ: for long rows and slow networks. It costs the servers
+	// more than reading. Tables with JSON in servers of two kinds are read anyway.
+	Checksums bool
 	// MaxDifferences is how many rows are kept of each table, with their values.
 	// All are counted. Defaults to 100.
 	MaxDifferences int
@@ -117,6 +121,7 @@ type comparison struct {
 	options  Options
 	up, down *side
 	start    time.Time
+	buffers  rowPool
 }
 
 // tablePair is a table by its upstream name, or by the downstream's if only that

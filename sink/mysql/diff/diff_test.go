@@ -96,7 +96,7 @@ func TestEqual(t *testing.T) {
 	for _, p := range pairs {
 		t.Run(p.name, func(t *testing.T) {
 			up, down := p.fill(t, "equal", schema...)
-			for _, o := range []diff.Options{{}, {ChunkRows: 1}, {ChunkRows: 2, Concurrency: 1}} {
+			for _, o := range []diff.Options{{}, {ChunkRows: 1}, {ChunkRows: 2, Concurrency: 1}, {ChunkRows: 2, Checksums: true}} {
 				var done []string
 				o.Filter = only(t, "equal.*")
 				o.Table = func(r *diff.TableResult) { done = append(done, r.Table) }
@@ -165,8 +165,8 @@ func TestPlanted(t *testing.T) {
 					prefix := "SET NAMES utf8mb4; USE planted; SET sql_mode = '', time_zone = '+00:00'; "
 					exec(t, down, prefix+tt.change)
 					defer exec(t, down, prefix+tt.undo)
-					for _, n := range []int{0, 1} {
-						r := compare(t, up, down, diff.Options{Filter: only(t, "planted."+tt.table), ChunkRows: n, Concurrency: 1})
+					for _, n := range []int{0, 2} {
+						r := compare(t, up, down, diff.Options{Filter: only(t, "planted."+tt.table), ChunkRows: n, Concurrency: 1, Checksums: n > 0})
 						if r.Equal() {
 							t.Fatalf("chunks of %d: found no difference", n)
 						}

@@ -28,8 +28,8 @@
 // # How rows are compared
 //
 // Tables with a primary key, or a unique key over NOT NULL columns, are compared in
-// ranges of keys. The servers sum each range up with MD5; rows are read only where
-// the sums differ. Tables without one, or with one whose order the two servers may
+// ranges of keys: rows are read and compared here or, with Options.Checksums, summed
+// up by the servers first. Tables without one, or with one whose order the two servers may
 // not agree on, are read as a whole and compared as bags of rows.
 //
 // Values are compared by what they mean, where the servers write equal ones down

@@ -21,10 +21,10 @@ type tablePlan struct {
 
 // planColumn is a column with the expressions that read it on each side.
 type planColumn struct {
-	name               string
-	class              class
-	up, down           string // to read
-	upHashed, downHash string // to sum up
+	name                 string
+	class                class
+	up, down             string // to read
+	upHashed, downHashed string // to sum up
 }
 
 // planTable decides how to compare a table.
@@ -42,7 +42,7 @@ func planTable(p tablePair, up, down *side) *tablePlan {
 		plan.columns = append(plan.columns, planColumn{
 			name: u.name, class: c,
 			up: readExpr(c, u), down: readExpr(c, d),
-			upHashed: hashExpr(c, u), downHash: hashExpr(c, d),
+			upHashed: hashExpr(c, u), downHashed: hashExpr(c, d),
 		})
 	}
 	plan.keys = plan.findKey(up, down)
@@ -165,9 +165,11 @@ func beyond(names []string, b bound, op, equal string) string {
 		names[0], op, b[0], beyond(names[1:], b[1:], op, equal))
 }
 
-// selectRows reads all columns of a range, at most limit rows.
+// selectRows reads all columns of a range in the order of its keys, at most
+// limit rows.
 func (p *tablePlan) selectRows(t *table, r keyRange, limit int) string {
-	return "SELECT " + strings.Join(p.expressions(t), ", ") + " FROM " + t.quoted() + p.where(t, r) + fmt.Sprintf(" LIMIT %d", limit)
+	return fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d",
+		strings.Join(p.expressions(t), ", "), t.quoted(), p.where(t, r), strings.Join(p.keyNames(t), ", "), limit)
 }
 
 func (p *tablePlan) expressions(t *table) []string {
@@ -180,16 +182,17 @@ func (p *tablePlan) expressions(t *table) []string {
 	return list
 }
 
-// checksum sums a range up: the number of rows and the exclusive or of half
-// their MD5. It has to be a hash that is not linear as CRC32 is, by which two
-// rows that swap a value cancel each other.
+// checksum sums a range up: the number of rows, and the sums of their CRC32 and of
+// its square. One sum would not do: CRC32 is linear, so that two rows that swap a
+// value may leave their sum as it was. With the square both CRC32 would have to
+// be swapped too.
 func (p *tablePlan) checksum(t *table, r keyRange) string {
 	var parts, nulls []string
 	for i := range p.columns {
 		c := &p.columns[i]
 		expr := c.upHashed
 		if t == p.down {
-			expr = c.downHash
+			expr = c.downHashed
 		}
 		if c.class.variable() {
 			// The length tells where it ends, whatever is in it.
@@ -200,15 +203,14 @@ func (p *tablePlan) checksum(t *table, r keyRange) string {
 			nulls = append(nulls, quoteName(t.column(c.name).name)+" IS NULL")
 		}
 	}
-	parts = append(parts, nulls...)
-	text := "CONCAT_WS(',', " + strings.Join(parts, ", ") + ")"
+	text := "CONCAT_WS(',', " + strings.Join(append(parts, nulls...), ", ") + ")"
 	// A row beyond max_allowed_packet is NULL: it must not vanish.
 	side := "'upstream'"
 	if t == p.down {
 		side = "'downstream'"
 	}
-	text = "COALESCE(" + text + ", CONCAT_WS(',', " + side + ", " + strings.Join(p.keyNames(t), ", ") + "))"
-	return "SELECT COUNT(*), COALESCE(BIT_XOR(CAST(CONV(LEFT(MD5(" + text + "), 16), 16, 10) AS UNSIGNED)), 0) FROM " + t.quoted() + p.where(t, r)
+	crc := "CRC32(COALESCE(" + text + ", CONCAT_WS(',', " + side + ", " + strings.Join(p.keyNames(t), ", ") + ")))"
+	return "SELECT COUNT(*), SUM(" + crc + "), SUM(" + crc + " * " + crc + ") FROM " + t.quoted() + p.where(t, r)
 }
 
 func (p *tablePlan) other(t *table) *table {

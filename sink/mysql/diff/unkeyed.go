@@ -145,7 +145,10 @@ func (r *tableRun) showRows(ctx context.Context, counts map[rowHash]int64) error
 			delete(counts, h)
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			row := copyImage(v)
+			row := make(image, len(v))
+			for i := range v {
+				row[i] = v[i]
+			}
 			for range n {
 				if kind == Missing {
 					r.add(kind, row, nil)

@@ -56,6 +56,8 @@ func (c class) value(name string) string {
 		return name + "+0" // it is bytes otherwise
 	case classFloat:
 		return name + "*1e0" // all digits
+	case classTime:
+		return "CAST(" + name + " AS CHAR)" // whether or not the driver parses times
 	}
 	return name
 }
