@@ -21,6 +21,7 @@ type dirStore struct {
 // recordSuffix ends the name of a record's file.
 const recordSuffix = ".json"
 
+// newDirStore opens a directory that no other process uses, and creates it if need be.
 func newDirStore(dir string) (*dirStore, error) {
 	// Records hold passwords.
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -29,6 +30,15 @@ func newDirStore(dir string) (*dirStore, error) {
 	checkpoints, err := NewDirCheckpoints(dir)
 	if err != nil {
 		return nil, err
+	}
+	unfinished, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("list unfinished files: %w", err)
+	}
+	for _, name := range unfinished {
+		if err := os.Remove(name); err != nil {
+			return nil, fmt.Errorf("remove unfinished file: %w", err)
+		}
 	}
 	return &dirStore{checkpoints, dir}, nil
 }
