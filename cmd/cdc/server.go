@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/apiserver"
+	"github.com/tidbcdc/tidbcdc/apiserver/statuspage"
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -78,11 +78,19 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 		return err
 	}
 	registry.MustRegister(newChangefeedMetrics(node, sinks.forget))
-	handler, err := apiHandler(cfg, node, registry, level, log)
+	page := statuspage.New(node)
+	handler, err := apiHandler(cfg, node, page, registry, level, log)
 	if err != nil {
 		return err
 	}
-	return runServer(ctx, cfg, node, listener, handler, log, stdout)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return page.Run(gctx) })
+	group.Go(func() error { return runServer(gctx, cfg, node, listener, handler, log, stdout) })
+	if err := group.Wait(); ctx.Err() == nil || !errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	log.Info("server ends", "cause", context.Cause(ctx))
+	return nil
 }
 
 func newCapture(cfg *serverConfig, up *cdc.Upstream, openers sink.Openers, build buildInfo, log *slog.Logger) (*cdc.Capture, error) {
@@ -98,7 +106,7 @@ func newCapture(cfg *serverConfig, up *cdc.Upstream, openers sink.Openers, build
 }
 
 // apiHandler serves the API, metrics and probes.
-func apiHandler(cfg *serverConfig, node *cdc.Capture, registry *prometheus.Registry, level *slog.LevelVar, log *slog.Logger) (http.Handler, error) {
+func apiHandler(cfg *serverConfig, node *cdc.Capture, page http.Handler, registry *prometheus.Registry, level *slog.LevelVar, log *slog.Logger) (http.Handler, error) {
 	zone, err := cfg.zone()
 	if err != nil {
 		return nil, err
@@ -109,7 +117,7 @@ func apiHandler(cfg *serverConfig, node *cdc.Capture, registry *prometheus.Regis
 	}
 	o := apiserver.Options{
 		SetLogLevel: level.Set, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Pprof: cfg.Pprof, AllowedClientNames: cfg.Security.CertAllowedCN, TimeZone: zone, Logger: log,
+		Page: page, Pprof: cfg.Pprof, AllowedClientNames: cfg.Security.CertAllowedCN, TimeZone: zone, Logger: log,
 	}
 	if tlsConfig != nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -171,12 +179,7 @@ func runServer(ctx context.Context, cfg *serverConfig, node *cdc.Capture, listen
 	}
 	fmt.Fprintf(stdout, "cdc serves %s://%s\n", scheme, listener.Addr())
 	notify(log, daemon.SdNotifyReady)
-	err = group.Wait()
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Cause(ctx))) {
-		log.Info("server ends", "cause", cmp.Or(context.Cause(ctx), ctx.Err()))
-		return nil
-	}
-	return err
+	return group.Wait()
 }
 
 // notify tells systemd, if it started the process.

@@ -24,10 +24,12 @@ func readBuildInfo() buildInfo {
 	b := buildInfo{Version: version, Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		b.Version = cmp.Or(b.Version, "unknown")
-		return b
+		info = &debug.BuildInfo{}
 	}
-	b.Version = cmp.Or(b.Version, info.Main.Version, "unknown")
+	if info.Main.Version != "(devel)" {
+		b.Version = cmp.Or(b.Version, info.Main.Version)
+	}
+	b.Version = cmp.Or(b.Version, "v0.0.0-dev") // clients of TiCDC want a version in this form
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
