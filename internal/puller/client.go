@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
 // clientVersion is the version of TiCDC whose protocol features this client
@@ -30,7 +31,9 @@ type Client struct {
 	locks   chan lockJob
 	seed    maphash.Seed
 	frames  framePool
-	started time.Time // zero of the client's clock
+	held    atomic.Int64 // bytes of memory for rows of open transactions
+	spill   *spill.Store // the rest of them
+	started time.Time    // zero of the client's clock
 	lastID  atomic.Uint64
 
 	// Set by Run before it starts goroutines.
@@ -57,6 +60,7 @@ func New(cfg Config) *Client {
 		seed:    maphash.MakeSeed(),
 		started: time.Now(),
 	}
+	c.spill = spill.NewStore(c.cfg.Spill)
 	c.log = newLogLimiter(c.cfg.Logger)
 	c.mu.stores = make(map[string]*store)
 	return c
@@ -80,6 +84,9 @@ func (c *Client) Run(ctx context.Context) error {
 		clusterID = c.cfg.PD.GetClusterID(ctx)
 	}
 	c.header = &cdcpb.Header{ClusterId: clusterID, TicdcVersion: clientVersion}
+	if err := c.spill.RemoveStale(); err != nil {
+		c.cfg.Logger.Warn("rows that were spilled earlier not removed", slog.Any("error", err))
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	c.group = group
 	start := func(f func(context.Context)) {
@@ -99,6 +106,9 @@ func (c *Client) Run(ctx context.Context) error {
 	<-ctx.Done()
 	// The goroutines return nothing: each failure is retried or ends one subscription.
 	_ = group.Wait()
+	if err := c.spill.Close(); err != nil {
+		c.cfg.Logger.Warn("spilled rows not removed", slog.Any("error", err))
+	}
 	return context.Cause(ctx)
 }
 
@@ -193,8 +203,12 @@ func (c *Client) advance(sub *Subscription, regions []*region, ts event.Ts) {
 // regionFailed is called once for a region, when it has been removed from its
 // stream or never reached one. It alone decides what follows.
 func (c *Client) regionFailed(r *region, err *regionError) {
-	r.sub.bytes.Add(-r.accounted)
+	r.sub.hold(-r.accounted)
 	r.accounted = 0
+	if o := r.matcher.overflow; o != nil {
+		o.release()
+		r.sub.forget(o)
+	}
 	r.matcher = matcher{}
 	woken := r.sub.ranges.unlock(r.segment, r)
 	if r.sub.stopped() {

@@ -3,10 +3,13 @@ package puller
 import (
 	"crypto/tls"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/tikv/client-go/v2/tikv"
 	pd "github.com/tikv/pd/client"
+
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
 // Config says which cluster a [Client] pulls from, and how patiently.
@@ -24,6 +27,13 @@ type Config struct {
 	TLS *tls.Config
 	// Logger gets failures, at a bounded rate. Nil discards them.
 	Logger *slog.Logger
+
+	// TxnMemory bounds what rows of transactions that have not ended hold in memory,
+	// of all subscriptions; the rest is on disk until they end. It is exceeded by
+	// what comes in one message of each store. Zero means 32 MiB; negative no bound.
+	TxnMemory int64
+	// Spill says where on disk. Its Name defaults to "transactions".
+	Spill spill.Config
 
 	// Workers is the number of goroutines that load regions and place requests. Zero means 8.
 	Workers int
@@ -66,6 +76,15 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.TxnMemory == 0 {
+		cfg.TxnMemory = 32 << 20
+	}
+	if cfg.Spill.Dir == "" {
+		cfg.Spill.Dir = os.TempDir()
+	}
+	if cfg.Spill.Name == "" {
+		cfg.Spill.Name = "transactions"
 	}
 	setDefault(&cfg.Workers, 8)
 	setDefault(&cfg.LockWorkers, 4)

@@ -29,7 +29,12 @@ type matcher struct {
 	lastPrewrite time.Duration // on the stream's clock
 	commits      []keptRow
 	rollbacks    []keptRow
-	bytes        int64 // held by all of the above
+	bytes        int64 // held in memory by all of this
+
+	overflow  *overflow // prewrites on disk; nil if there are none
+	joins     []join    // COMMITs that wait to be joined with them
+	joinBytes int64     // held by joins
+	joinTs    event.Ts  // the least commit ts of joins
 
 	arrived    int64         // bytes of prewrites since repackedAt
 	repackedAt time.Duration // on the stream's clock
@@ -103,6 +108,10 @@ func (m *matcher) prewrite(r *row, p packed) {
 func (m *matcher) commit(rows []event.RawKV, r *row, payload []byte) ([]event.RawKV, error) {
 	key := r.key.of(payload)
 	i := m.prewrites.find(r.hash, r.startTs, key)
+	if m.overflow.holds(r.startTs) && (i < 0 || m.prewrites.at(i).valueLen == 0 || m.prewrites.at(i).generation != 0) {
+		m.deferCommit(r, key, i)
+		return rows, nil
+	}
 	if !m.initialized {
 		// An empty value may be a rewritten lock whose real PREWRITE, or whose
 		// COMMITTED, comes from the scan; a generation may be followed by a higher one.
@@ -179,13 +188,24 @@ func (m *matcher) forget(hash uint32, startTs event.Ts, key []byte) {
 
 // initialize ends the scan: it appends the changes of kept COMMITs whose
 // PREWRITE has come, and applies the kept ROLLBACKs. A kept COMMIT that still has
-// no PREWRITE, or only an empty one, has come as COMMITTED.
-func (m *matcher) initialize(rows []event.RawKV) ([]event.RawKV, error) {
+// no PREWRITE, or only an empty one, has come as COMMITTED. As for flush, see join.
+func (m *matcher) initialize(rows []event.RawKV, flush func([]event.RawKV) []event.RawKV) ([]event.RawKV, error) {
 	m.initialized = true
+	commits := m.commits
+	m.commits = nil
 	var err error
-	for _, k := range m.commits {
+	for _, k := range commits {
 		m.bytes -= k.size()
 		i := m.prewrites.find(hashPrewrite(m.seed, k.startTs, k.key), k.startTs, k.key)
+		if m.overflow.holds(k.startTs) {
+			j := join{keptRow: k}
+			if i >= 0 {
+				j.best, j.has = *m.prewrites.at(i), true
+				m.take(i)
+			}
+			m.addJoin(j)
+			continue
+		}
 		if i < 0 {
 			continue
 		}
@@ -197,11 +217,14 @@ func (m *matcher) initialize(rows []event.RawKV) ([]event.RawKV, error) {
 			rows, err = m.emit(rows, k.op, k.startTs, k.commitTs, &p)
 		}
 	}
+	if err == nil {
+		rows, err = m.join(rows, true, flush)
+	}
 	for _, k := range m.rollbacks {
 		m.bytes -= k.size()
 		m.forget(hashPrewrite(m.seed, k.startTs, k.key), k.startTs, k.key)
 	}
-	m.commits, m.rollbacks = nil, nil
+	m.rollbacks = nil
 	return rows, err
 }
 
@@ -219,6 +242,9 @@ const (
 // of which a transaction that takes long holds only a part.
 func (m *matcher) resolve(ts event.Ts, now time.Duration) {
 	m.resolvedTs = ts
+	if m.overflow != nil && m.overflow.finished(ts) {
+		m.dropOverflow()
+	}
 	if m.prewrites.slots == nil {
 		return
 	}

@@ -83,7 +83,7 @@ func (m *matcher) feed(rows []event.RawKV, in *cdcpb.Event_Row) ([]event.RawKV, 
 	case cdcpb.Event_ROLLBACK:
 		m.rollback(&r, payload)
 	case cdcpb.Event_INITIALIZED:
-		return m.initialize(rows)
+		return m.initialize(rows, keepRows)
 	}
 	return rows, nil
 }
@@ -114,10 +114,13 @@ func format(kv event.RawKV) string {
 	return fmt.Sprintf("%s@%d", s, kv.CommitTs)
 }
 
-// Each line is a row, with the changes or the error that it must cause. All
-// matchers start at ts 5, and nothing may be left in them.
-func TestMatcher(t *testing.T) {
-	for name, script := range map[string]string{
+// keepRows is a flush that leaves rows where they are.
+func keepRows(rows []event.RawKV) []event.RawKV { return rows }
+
+// matcherScripts are rows, a line for each, with the changes or the error that it
+// must cause. All matchers start at ts 5, and nothing may be left in them.
+func matcherScripts() map[string]string {
+	return map[string]string{
 		"1: history, newest first, and a live transaction": `
 			full k=v2/v1 8 9 => k=v2/v1@9
 			full k=v1 6 7 => k=v1@7
@@ -252,36 +255,47 @@ func TestMatcher(t *testing.T) {
 			fake k 10
 			commit k 10 20 => error: put without a value
 			full k 30 40 => error: put without a value`,
-	} {
+	}
+}
+
+func TestMatcher(t *testing.T) {
+	for name, script := range matcherScripts() {
 		t.Run(name, func(t *testing.T) {
 			m := newMatcher(5)
-			for _, line := range strings.Split(strings.TrimSpace(script), "\n") {
-				in, want, _ := strings.Cut(strings.TrimSpace(line), " => ")
-				var ts event.Ts
-				if n, _ := fmt.Sscanf(in, "resolve %d", &ts); n == 1 {
-					m.resolve(ts, 0)
-					continue
-				}
-				rows, err := m.feed(nil, parseRow(t, in))
-				var got []string
-				for _, kv := range rows {
-					got = append(got, format(kv))
-				}
-				if err != nil {
-					var p *protocolError
-					if !errors.As(err, &p) {
-						t.Fatalf("%s: %v", in, err)
-					}
-					got = append(got, "error: "+p.what)
-				}
-				if g := strings.Join(got, " "); g != want {
-					t.Fatalf("%s\n got %q\nwant %q", in, g, want)
-				}
-			}
+			playScript(t, m, m.feed, script)
 			if m.bytes != 0 || m.prewrites.n != 0 || len(m.commits)+len(m.rollbacks) != 0 {
 				t.Errorf("left in the matcher: %d bytes, %d prewrites, %d commits, %d rollbacks", m.bytes, m.prewrites.n, len(m.commits), len(m.rollbacks))
 			}
 		})
+	}
+}
+
+type feedFunc = func([]event.RawKV, *cdcpb.Event_Row) ([]event.RawKV, error)
+
+func playScript(t *testing.T, m *matcher, feed feedFunc, script string) {
+	t.Helper()
+	for _, line := range strings.Split(strings.TrimSpace(script), "\n") {
+		in, want, _ := strings.Cut(strings.TrimSpace(line), " => ")
+		var ts event.Ts
+		if n, _ := fmt.Sscanf(in, "resolve %d", &ts); n == 1 {
+			m.resolve(ts, 0)
+			continue
+		}
+		rows, err := feed(nil, parseRow(t, in))
+		var got []string
+		for _, kv := range rows {
+			got = append(got, format(kv))
+		}
+		if err != nil {
+			var p *protocolError
+			if !errors.As(err, &p) {
+				t.Fatalf("%s: %v", in, err)
+			}
+			got = append(got, "error: "+p.what)
+		}
+		if g := strings.Join(got, " "); g != want {
+			t.Fatalf("%s\n got %q\nwant %q", in, g, want)
+		}
 	}
 }
 
@@ -342,11 +356,11 @@ func TestMatcherAgainstHistory(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
-		simulate(t, rng)
+		simulate(t, rng, func(m *matcher) feedFunc { return m.feed })
 	}
 }
 
-func simulate(t *testing.T, rng *rand.Rand) {
+func simulate(t *testing.T, rng *rand.Rand, feeder func(*matcher) feedFunc) {
 	const steps = 60
 	var txns []simTxn
 	for k := range 4 {
@@ -390,10 +404,11 @@ func simulate(t *testing.T, rng *rand.Rand) {
 		}
 	}
 	m := newMatcher(event.Ts(checkpoint))
+	feed := feeder(m)
 	var got []event.RawKV
 	play := func(row *cdcpb.Event_Row) {
 		var err error
-		if got, err = m.feed(got, row); err != nil {
+		if got, err = feed(got, row); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -408,6 +423,10 @@ func simulate(t *testing.T, rng *rand.Rand) {
 	play(parseRow(t, "init"))
 	for _, row := range rest {
 		play(row)
+	}
+	got, err := m.join(got, false, keepRows)
+	if err != nil {
+		t.Fatal(err)
 	}
 	found := make(map[string]bool)
 	for _, kv := range got {

@@ -43,6 +43,7 @@ type stream struct {
 
 	// Owned by the receiving goroutine.
 	worked    bool           // a message has come
+	grown     int64          // bytes that matchers took in since they were relieved
 	dirty     []*feedSub     // have rows
 	resolved  wireResolvedTs // scratch of handle
 	heartbeat []*region      // scratch of handleResolved

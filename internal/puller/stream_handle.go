@@ -151,6 +151,9 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, 
 			break
 		}
 	}
+	if err == nil && m.joinBytes >= joinBytes {
+		fs.rows, err = m.join(fs.rows, false, s.flusher(fs))
+	}
 	s.account(r)
 	switch {
 	case len(fs.rows) >= fullBatch:
@@ -160,7 +163,26 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, 
 		s.dirty = append(s.dirty, fs)
 	}
 	if err != nil {
-		s.stop(r, &regionError{kind: kindProtocol, err: err})
+		s.giveUp(r, err)
+	}
+	s.relieve()
+}
+
+// giveUp ends a region whose rows make no sense, or its subscription if the disk failed.
+func (s *stream) giveUp(r *region, err error) {
+	if isOverflow(err) {
+		r.sub.stop(fmt.Errorf("follow %s: %w", r.sub.span, err))
+		return
+	}
+	s.stop(r, &regionError{kind: kindProtocol, err: err})
+}
+
+// flusher returns what delivers rows of a subscription before there are too many.
+func (s *stream) flusher(fs *feedSub) func([]event.RawKV) []event.RawKV {
+	return func(rows []event.RawKV) []event.RawKV {
+		fs.rows = rows
+		s.flush(fs)
+		return nil
 	}
 }
 
@@ -202,7 +224,7 @@ func (s *stream) initialize(fs *feedSub, r *region) error {
 		return nil
 	}
 	var err error
-	fs.rows, err = r.matcher.initialize(fs.rows)
+	fs.rows, err = r.matcher.initialize(fs.rows, s.flusher(fs))
 	if err != nil {
 		return err
 	}
@@ -224,7 +246,8 @@ func (s *stream) initialize(fs *feedSub, r *region) error {
 func (s *stream) account(r *region) {
 	if d := r.matcher.bytes - r.accounted; d != 0 {
 		r.accounted = r.matcher.bytes
-		r.sub.bytes.Add(d)
+		r.sub.hold(d)
+		s.grown += max(d, 0)
 	}
 }
 
@@ -272,12 +295,42 @@ func (s *stream) handleError(r *region, e *cdcpb.Error) {
 
 // handleResolved moves the resolved ts of regions of a subscription.
 func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now time.Duration) {
+	fs := s.resolvable(subID, ids, ts, now)
+	if fs == nil {
+		return
+	}
+	moved := s.heartbeat[:0]
+	for _, r := range s.heartbeat {
+		m := &r.matcher
+		if m.joinDue(ts) {
+			var err error
+			fs.rows, err = m.join(fs.rows, false, s.flusher(fs))
+			s.flush(fs)
+			if err != nil {
+				s.giveUp(r, err)
+				continue
+			}
+		}
+		before := m.overflow
+		m.resolve(ts, now)
+		if before != nil && m.overflow == nil {
+			r.sub.forget(before)
+		}
+		s.account(r)
+		moved = append(moved, r)
+	}
+	s.client.advance(fs.sub, moved, ts)
+	clear(s.heartbeat)
+}
+
+// resolvable sets heartbeat to those of the regions to which a resolved ts applies.
+func (s *stream) resolvable(subID uint64, ids []uint64, ts event.Ts, now time.Duration) *feedSub {
 	s.heartbeat = s.heartbeat[:0]
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	fs := s.feedSubLocked(subID)
 	if fs == nil {
-		s.mu.Unlock()
-		return
+		return nil
 	}
 	for _, id := range ids {
 		r := fs.regions[id]
@@ -288,11 +341,8 @@ func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now tim
 		// A lower value is normal: a message carries the least of its group, and
 		// zero says that the store has no timestamp from PD. It is a heartbeat.
 		if ts >= r.matcher.resolvedTs {
-			r.matcher.resolve(ts, now)
 			s.heartbeat = append(s.heartbeat, r)
 		}
 	}
-	s.mu.Unlock()
-	s.client.advance(fs.sub, s.heartbeat, ts)
-	clear(s.heartbeat)
+	return fs
 }

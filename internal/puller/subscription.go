@@ -18,7 +18,14 @@ type Subscription struct {
 	filterLoop bool
 
 	ranges *rangeLock
-	bytes  atomic.Int64
+	bytes  atomic.Int64 // in memory, written with memory locked
+
+	// memory is what is held for open transactions.
+	memory struct {
+		sync.Mutex
+		overflows map[*overflow]struct{}
+		released  bool // the subscription has stopped
+	}
 
 	// resolveMu puts calls of Resolve in order.
 	resolveMu struct {
@@ -92,7 +99,50 @@ func (s *Subscription) stop(err error) {
 	s.mu.Unlock()
 	s.ranges.stop()
 	s.client.drop(s)
+	s.releaseMemory()
 	s.end()
+}
+
+// hold notes that regions hold more memory, or less.
+func (s *Subscription) hold(bytes int64) {
+	s.memory.Lock()
+	defer s.memory.Unlock()
+	s.bytes.Add(bytes)
+	if !s.memory.released {
+		s.client.held.Add(bytes)
+	}
+}
+
+// keep notes that a region has prewrites on disk, which end with the subscription.
+func (s *Subscription) keep(o *overflow) {
+	s.memory.Lock()
+	defer s.memory.Unlock()
+	if s.memory.released {
+		o.release()
+		return
+	}
+	if s.memory.overflows == nil {
+		s.memory.overflows = map[*overflow]struct{}{}
+	}
+	s.memory.overflows[o] = struct{}{}
+}
+
+// forget undoes keep for one that has been released.
+func (s *Subscription) forget(o *overflow) {
+	s.memory.Lock()
+	defer s.memory.Unlock()
+	delete(s.memory.overflows, o)
+}
+
+func (s *Subscription) releaseMemory() {
+	s.memory.Lock()
+	defer s.memory.Unlock()
+	s.memory.released = true
+	s.client.held.Add(-s.bytes.Load())
+	for o := range s.memory.overflows {
+		o.release()
+	}
+	s.memory.overflows = nil
 }
 
 func (s *Subscription) stopped() bool {

@@ -30,6 +30,15 @@ type reading struct {
 	entries []byte // of the first block, after head
 }
 
+// Reader returns a run with the same changes that is read by itself, more than
+// once if need be: they stay on disk until r is released, and what Reader returns
+// is never released. It is suspended at first.
+func (r *Run) Reader() *Run {
+	c := *r
+	c.reading = nil
+	return &c
+}
+
 // Rows returns how many changes were written.
 func (r *Run) Rows() int { return r.rows }
 
