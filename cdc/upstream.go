@@ -17,6 +17,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
 	"github.com/tidbcdc/tidbcdc/internal/sharing"
+	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
 // UpstreamConfig says how to reach a TiDB cluster.
@@ -30,6 +31,12 @@ type UpstreamConfig struct {
 	ClusterID uint64
 	// DialTimeout bounds Dial. Defaults to 10 s.
 	DialTimeout time.Duration
+	// TxnMemory bounds the memory for rows of transactions that have not ended, which
+	// changefeeds share; the rest is in SpillDir until they end. Defaults to 32 MiB.
+	TxnMemory int64
+	// SpillDir is where rows beyond TxnMemory go, in a directory that Close removes.
+	// Nothing is written, and it need not exist, before. Defaults to os.TempDir().
+	SpillDir string
 	// Logger gets the library's messages. Defaults to slog.Default(). The TiKV
 	// client beneath logs through a logger that the whole process shares; Dial
 	// points it here, so that the last Upstream dialled has it.
@@ -76,7 +83,7 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 	defer done()
 	stop := context.AfterFunc(dialCtx, cancel)
 	u := &Upstream{log: cfg.Logger, cancel: cancel, pulled: make(chan error, 1)}
-	err = u.connect(life, cfg, tlsConfig)
+	err = u.connect(life, dialCtx, cfg, tlsConfig)
 	if !stop() && err == nil {
 		err = fmt.Errorf("%w within %v", ErrPDUnreachable, cfg.DialTimeout)
 	}
@@ -86,7 +93,10 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("dial upstream %v: %w", cfg.PD, err), u.disconnect())
 	}
-	u.puller = puller.New(puller.Config{Store: u.store, PD: u.pd, ClusterID: u.id, TLS: tlsConfig, Logger: cfg.Logger})
+	u.puller = puller.New(puller.Config{
+		Store: u.store, PD: u.pd, ClusterID: u.id, TLS: tlsConfig, Logger: cfg.Logger,
+		TxnMemory: cfg.TxnMemory, Spill: spill.Config{Dir: cfg.SpillDir, Name: fmt.Sprintf("transactions-%d", u.id)},
+	})
 	u.source = sharing.New(func(span event.Span, startTs event.Ts, out puller.Receiver) sharing.Subscription {
 		return u.puller.Subscribe(span, startTs, out)
 	})
@@ -94,13 +104,31 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 	return u, nil
 }
 
-// connect makes the clients of PD and TiKV.
-func (u *Upstream) connect(life context.Context, cfg UpstreamConfig, tlsConfig *tls.Config) error {
-	client, err := pd.NewClientWithContext(life, cfg.PD,
-		pd.SecurityOption{CAPath: cfg.CA, CertPath: cfg.Cert, KeyPath: cfg.Key},
-		opt.WithInitMetricsOption(false), opt.WithMaxErrorRetry(3))
+// newPDClient tries until ctx ends: the client itself gives up after a few
+// seconds, which the election of a PD leader may exceed.
+func newPDClient(life, ctx context.Context, cfg *UpstreamConfig) (pd.Client, error) {
+	const pause = 200 * time.Millisecond
+	for {
+		client, err := pd.NewClientWithContext(life, cfg.PD,
+			pd.SecurityOption{CAPath: cfg.CA, CertPath: cfg.Cert, KeyPath: cfg.Key},
+			opt.WithInitMetricsOption(false), opt.WithMaxErrorRetry(3))
+		if err == nil {
+			return client, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrPDUnreachable, err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// connect makes the clients of PD and TiKV, which live as long as life; ctx bounds
+// the wait for PD.
+func (u *Upstream) connect(life, ctx context.Context, cfg UpstreamConfig, tlsConfig *tls.Config) error {
+	client, err := newPDClient(life, ctx, &cfg)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrPDUnreachable, err)
+		return err
 	}
 	codec := tikv.NewCodecPDClient(tikv.ModeTxn, client)
 	u.pd = codec

@@ -72,7 +72,7 @@ type nemesis struct {
 	cures  []func()
 	count  map[string]int
 	paused bool            // the feed
-	down   map[uint64]bool // stores
+	down   map[uint64]bool // stores; 0 is PD
 }
 
 // breathe lets the stores tick some times.
@@ -141,6 +141,17 @@ func (n *nemesis) fault() {
 		}},
 		{"stale PD", func() func() { n.FreezePD(); return n.ThawPD }},
 		{"PD pause", func() func() { n.PausePD(); return n.ResumePD }},
+		{"PD outage", func() func() {
+			if n.down[0] {
+				return nil
+			}
+			n.down[0] = true
+			n.StopPD()
+			return func() {
+				n.must(n.StartPD())
+				n.down[0] = false
+			}
+		}},
 		{"no timestamps", func() func() {
 			n.Oracle().Fail(true)
 			return func() { n.Oracle().Fail(false) }

@@ -26,27 +26,50 @@ type pdServer struct {
 	pdpb.UnimplementedPDServer
 	cluster *Cluster
 	addr    string
-	server  *grpc.Server
+	server  *grpc.Server // nil while it is stopped; guarded by Cluster.mu
 }
 
 // servePD starts a PD on loopback. Cluster.wg counts its goroutine.
 func servePD(c *Cluster) (*pdServer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("listen as PD: %w", err)
-	}
-	p := &pdServer{cluster: c, addr: l.Addr().String()}
-	p.server = grpc.NewServer(grpc.UnaryInterceptor(p.pausable), grpc.KeepaliveEnforcementPolicy(keepalivePolicy))
-	pdpb.RegisterPDServer(p.server, p)
-	etcdserverpb.RegisterKVServer(p.server, &etcdKV{})
-	grpc_health_v1.RegisterHealthServer(p.server, health.NewServer())
-	c.wg.Go(func() {
-		_ = p.server.Serve(l) // ends with stop
-	})
-	return p, nil
+	p := &pdServer{cluster: c}
+	return p, p.listen("127.0.0.1:0")
 }
 
-func (p *pdServer) stop() { p.server.Stop() }
+func (p *pdServer) listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen as PD: %w", err)
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(p.pausable), grpc.KeepaliveEnforcementPolicy(keepalivePolicy))
+	pdpb.RegisterPDServer(server, p)
+	etcdserverpb.RegisterKVServer(server, &etcdKV{})
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	p.cluster.update(func() {
+		p.server = server
+		if p.addr == "" { // it never changes afterwards, so it is read without the lock
+			p.addr = l.Addr().String()
+		}
+	})
+	p.cluster.wg.Go(func() {
+		_ = server.Serve(l) // ends with stop
+	})
+	return nil
+}
+
+// stop breaks all connections and waits until PD's calls have returned.
+func (p *pdServer) stop() {
+	var server *grpc.Server
+	p.cluster.update(func() { server, p.server = p.server, nil })
+	if server != nil {
+		server.Stop()
+	}
+}
+
+// StopPD kills PD.
+func (c *Cluster) StopPD() { c.pd.stop() }
+
+// StartPD brings PD back at its old address.
+func (c *Cluster) StartPD() error { return c.pd.listen(c.pd.addr) }
 
 // PausePD makes PD answer nothing, timestamps included, until ResumePD.
 func (c *Cluster) PausePD() {
