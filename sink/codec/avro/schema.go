@@ -84,7 +84,7 @@ func (c Config) wireTypeOf(info *event.ColumnInfo) (wireType, error) {
 			parameter: "length", parameterValue: strconv.Itoa(max(info.Length, 1)),
 		}, nil
 	case event.TypeEnum, event.TypeSet:
-		rendered.parameter, rendered.parameterValue = "allowed", joinElems(info.Elems)
+		rendered.parameter, rendered.parameterValue = "allowed", column.JoinElems(info.Elems)
 		return rendered, nil
 	case event.TypeVector:
 		rendered.tidbType = "TiDBVECTORFloat32"
@@ -113,66 +113,20 @@ func (c Config) integerType(info *event.ColumnInfo) wireType {
 	return w
 }
 
-// joinElems joins the names of an ENUM or SET; a comma within one is escaped.
-func joinElems(elems []string) string {
-	escaped := make([]string, len(elems))
-	for i, e := range elems {
-		escaped[i] = strings.ReplaceAll(e, ",", `\,`)
-	}
-	return strings.Join(escaped, ",")
-}
-
-// splitElems undoes joinElems.
-func splitElems(allowed string) []string {
-	var elems []string
-	var name []byte
-	for i := 0; i < len(allowed); i++ {
-		switch {
-		case allowed[i] == '\\' && i+1 < len(allowed) && allowed[i+1] == ',':
-			i++
-			name = append(name, ',')
-		case allowed[i] == ',':
-			elems = append(elems, string(name))
-			name = name[:0]
-		default:
-			name = append(name, allowed[i])
-		}
-	}
-	return append(elems, string(name))
-}
-
-// sanitize makes a name that Avro allows.
-func sanitize(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		digit := r >= '0' && r <= '9'
-		switch {
-		case i == 0 && digit:
-			b.WriteByte('_')
-			b.WriteRune(r)
-		case digit, r == '_', r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
-			b.WriteRune(r)
-		default:
-			b.WriteByte('_')
-		}
-	}
-	return b.String()
-}
-
 // record makes the schema of a record of a table's columns, and the plan by which
 // it is written. Its text has its members in TiCDC's order, so that a registry
 // that already knows a table from there finds the same schema.
 func (c Config) record(table *event.TableInfo, offsets []int, extension bool) (string, []field, error) {
 	b := []byte(`{"type":"record","name":`)
-	b = jsontext.AppendString(b, sanitize(table.Table))
+	b = jsontext.AppendString(b, column.Sanitize(table.Table))
 	b = append(b, `,"namespace":`...)
-	b = jsontext.AppendString(b, sanitize(c.Namespace)+"."+sanitize(table.Schema))
+	b = jsontext.AppendString(b, column.Sanitize(c.Namespace)+"."+column.Sanitize(table.Schema))
 	b = append(b, `,"fields":[`...)
 	fields := make([]field, len(offsets))
 	taken := make(map[string]string, len(offsets))
 	for i, offset := range offsets {
 		info := &table.Columns[offset]
-		name := sanitize(info.Name)
+		name := column.Sanitize(info.Name)
 		if other, ok := taken[name]; ok {
 			return "", nil, fmt.Errorf("the columns %s and %s are both called %s in Avro, which allows letters, digits and _ only: rename one",
 				other, info.Name, name)

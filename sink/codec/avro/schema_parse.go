@@ -127,7 +127,7 @@ func (f *readField) setType(t typeJSON) error {
 	case "BIT":
 		f.info.Length, _ = strconv.Atoi(t.Parameters["length"])
 	case "ENUM", "SET":
-		f.info.Elems = splitElems(t.Parameters["allowed"])
+		f.info.Elems = column.SplitElems(t.Parameters["allowed"])
 	case "DECIMAL":
 		if t.Logical == "decimal" {
 			if t.Scale < 0 || t.Scale > 81 {
