@@ -7,11 +7,18 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/tidbcdc/tidbcdc/internal/cluster"
 )
 
 // Capture is a node that runs many changefeeds, each described by a Spec. Use
 // NewCapture. It keeps them in a directory, with their states and checkpoints, so
 // that those that ran go on when it is started again.
+//
+// With CaptureConfig.Etcd it is one of a cluster of captures, which share the tables
+// of all changefeeds. One of them, the owner, decides about changefeeds; the others'
+// methods about them return ErrNotOwner, and Owner tells whom to ask. When a capture
+// ends or dies, its tables go on elsewhere from their last checkpoint.
 //
 // A changefeed that fails is started again, with a wait that grows from 10 s to
 // 10 min, unless the error cannot be mended so or Spec.ErrorStuckDuration has
@@ -25,7 +32,8 @@ type Capture struct {
 	mu struct {
 		sync.Mutex
 		running bool
-		owner   *owner // while it runs and has loaded its changefeeds
+		owner   *owner        // while it decides, and has loaded its changefeeds
+		node    *cluster.Node // in a cluster, while it runs
 	}
 }
 
@@ -63,6 +71,9 @@ func (c *Capture) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("run capture: %w", err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if c.cfg.Etcd != nil {
+		return c.runInCluster(ctx)
+	}
 	store, err := newDirStore(filepath.Join(c.cfg.DataDir, "changefeeds"))
 	if err != nil {
 		return fmt.Errorf("run capture: %w", err)
@@ -114,10 +125,13 @@ func lockDataDir(dir string) (unlock func() error, err error) {
 func (c *Capture) owned() (*owner, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.owner == nil {
-		return nil, fmt.Errorf("%w: it is starting or ending", ErrNotReady)
+	switch {
+	case c.mu.owner != nil:
+		return c.mu.owner, nil
+	case c.mu.node != nil:
+		return nil, ErrNotOwner
 	}
-	return c.mu.owner, nil
+	return nil, fmt.Errorf("%w: it is starting or ending", ErrNotReady)
 }
 
 // ownedFeed returns a changefeed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -19,10 +20,19 @@ type CaptureConfig struct {
 	// Openers are the sinks that changefeeds may have. Required. Calls of a sink
 	// overlap, each for another table, see WriteConcurrency.
 	Openers sink.Openers
-	// DataDir keeps changefeeds with their checkpoints, and in tmp what exceeds
-	// memory. It is for one process alone, which Run makes sure of, and for nobody
-	// else's eyes: sinks' passwords are in it. Required.
+	// DataDir keeps changefeeds with their checkpoints, unless Etcd does, and in tmp
+	// what exceeds memory. It is for one process alone, which Run makes sure of, and
+	// for nobody else's eyes: sinks' passwords are in it. Required.
 	DataDir string
+	// Etcd, unless nil, makes the capture one of a cluster: all that have the same
+	// ClusterID there share their changefeeds and the tables of these. It is usually
+	// the one in PD, see DialEtcd. What is said of changefeeds is kept there, sinks'
+	// passwords too. Whoever made the client closes it, after Run.
+	Etcd *clientv3.Client
+	// SessionTTL is for how long a capture of a cluster may be silent before others
+	// take over its tables, in whole seconds. It stops by itself before. Defaults to
+	// 10 s; 2 s at least.
+	SessionTTL time.Duration
 
 	// ID names the capture. Defaults to a new UUID.
 	ID string
@@ -62,6 +72,9 @@ type CaptureConfig struct {
 	Logger *slog.Logger
 }
 
+// minSessionTTL is what a lease can be renewed in, with some attempts.
+const minSessionTTL = 2 * time.Second
+
 func (c *CaptureConfig) validate() error {
 	switch {
 	case c.Upstream == nil:
@@ -74,6 +87,8 @@ func (c *CaptureConfig) validate() error {
 		return fmt.Errorf("CaptureConfig.GCTTL %v: want %v at least, because it is renewed every %v", c.GCTTL, 2*safePointInterval, safePointInterval)
 	case c.MemoryQuota != 0 && c.MemoryQuota < minMemoryQuota:
 		return fmt.Errorf("CaptureConfig.MemoryQuota %d: want %d bytes at least", c.MemoryQuota, minMemoryQuota)
+	case c.SessionTTL != 0 && c.SessionTTL < minSessionTTL || c.SessionTTL%time.Second != 0:
+		return fmt.Errorf("CaptureConfig.SessionTTL %v: want whole seconds, %v at least", c.SessionTTL, minSessionTTL)
 	case c.WriteConcurrency < 0:
 		return fmt.Errorf("CaptureConfig.WriteConcurrency %d must not be negative", c.WriteConcurrency)
 	case c.RetryTimeout < 0 || c.DrainTimeout < 0 || c.CheckpointInterval < 0 || c.OpenTimeout < 0:
@@ -112,6 +127,7 @@ func (c CaptureConfig) withDefaults() (CaptureConfig, error) {
 	setDefault(&c.WriteConcurrency, 16)
 	setDefault(&c.RetryTimeout, time.Minute)
 	setDefault(&c.OpenTimeout, 30*time.Second)
+	setDefault(&c.SessionTTL, 10*time.Second)
 	return c, nil
 }
 

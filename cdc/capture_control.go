@@ -10,7 +10,7 @@ import (
 
 // Node describes this process.
 func (c *Capture) Node() NodeInfo {
-	return NodeInfo{CaptureInfo: c.info(), GitHash: c.cfg.GitHash, PID: os.Getpid(), UpstreamID: c.cfg.Upstream.ClusterID()}
+	return NodeInfo{CaptureInfo: c.info(), Liveness: c.liveness(), GitHash: c.cfg.GitHash, PID: os.Getpid(), UpstreamID: c.cfg.Upstream.ClusterID()}
 }
 
 func (c *Capture) info() CaptureInfo {
@@ -20,14 +20,21 @@ func (c *Capture) info() CaptureInfo {
 	}
 }
 
-// Health returns nil when changefeeds are being run, whether or not some failed.
+// Health returns nil when changefeeds are being run, whether or not some failed. In
+// a cluster, that takes a lease of this capture's and an owner.
 func (c *Capture) Health(context.Context) error {
+	if node := c.node(); node != nil {
+		return clusterHealth(node)
+	}
 	_, err := c.owned()
 	return err
 }
 
 // Owner describes the capture that decides about changefeeds.
 func (c *Capture) Owner(context.Context) (CaptureInfo, error) {
+	if node := c.node(); node != nil {
+		return c.clusterOwner(node)
+	}
 	if _, err := c.owned(); err != nil {
 		return CaptureInfo{}, err
 	}

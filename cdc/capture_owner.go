@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/cluster"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
 
@@ -258,5 +259,9 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 
 // runningError is err as it is kept and shown.
 func (o *owner) runningError(err error) *RunningError {
-	return &RunningError{Time: time.Now(), Addr: o.cfg.Address, Code: o.cfg.ErrorCode(err), Message: err.Error()}
+	re := &RunningError{Time: time.Now(), Addr: o.cfg.Address, Code: o.cfg.ErrorCode(err), Message: err.Error()}
+	if remote := (*cluster.TaskError)(nil); errors.As(err, &remote) {
+		re.Addr, re.Code = remote.Address, remote.Code
+	}
+	return re
 }

@@ -117,10 +117,11 @@ func (c *Changefeed) run(ctx context.Context) error {
 	if err := sorters.RemoveStale(); err != nil {
 		c.log.Warn("changes that were spilled earlier not removed", "error", err)
 	}
-	p, err := c.newPipeline(ctx, sorters, start, fresh)
+	pipelineCfg, err := c.pipelineConfig(ctx, sorters, start, fresh)
 	if err != nil {
 		return err
 	}
+	p := pipeline.New(pipelineCfg)
 	c.mu.Lock()
 	c.mu.pipeline, c.mu.saved = p, start
 	c.mu.Unlock()
@@ -132,7 +133,7 @@ func (c *Changefeed) run(ctx context.Context) error {
 		}
 		return errFinished
 	})
-	group.Go(func() error { return c.keepSafePoint(gctx, gc) })
+	group.Go(func() error { return gc.keep(gctx, c.log, c.savedTs) })
 	if err = group.Wait(); !errors.Is(err, errFinished) {
 		return err
 	}
@@ -166,24 +167,24 @@ func (c *Changefeed) startTs(ctx context.Context) (ts event.Ts, fresh bool, err 
 	return ts, fresh, nil
 }
 
-// newPipeline loads the schema as of start and wires the stages.
-func (c *Changefeed) newPipeline(ctx context.Context, sorters *sorter.Pool, start event.Ts, fresh bool) (*pipeline.Pipeline, error) {
+// pipelineConfig loads the schema as of start and wires the stages.
+func (c *Changefeed) pipelineConfig(ctx context.Context, sorters *sorter.Pool, start event.Ts, fresh bool) (cfg pipeline.Config, err error) {
 	up := c.cfg.Upstream
 	storage, err := schema.Load(ctx, up.metaReader(start), start, schema.Config{
 		ReaderAt: func(ts event.Ts) schema.Reader { return up.metaReader(ts) },
 		Logger:   c.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load schema: %w", err)
+		return cfg, fmt.Errorf("load schema: %w", err)
 	}
 	if err := c.checkEligible(storage, start, fresh); err != nil {
-		return nil, err
+		return cfg, err
 	}
 	jobs, err := storage.JobReader()
 	if err != nil {
-		return nil, err
+		return cfg, err
 	}
-	return pipeline.New(pipeline.Config{
+	return pipeline.Config{
 		Schema: storage, ParseJob: jobs.ParseJob,
 		CompleteJob: func(ctx context.Context, job *schema.Job) error {
 			return storage.Complete(ctx, job, up.metaReader(job.FinishedTs))
@@ -198,7 +199,7 @@ func (c *Changefeed) newPipeline(ctx context.Context, sorters *sorter.Pool, star
 		WriteConcurrency: c.cfg.WriteConcurrency, BatchRows: c.cfg.BatchRows, BatchBytes: c.cfg.BatchBytes,
 		CheckpointInterval: c.cfg.CheckpointInterval, RetryTimeout: c.cfg.RetryTimeout,
 		DrainTimeout: c.cfg.DrainTimeout, Logger: c.log,
-	}), nil
+	}, nil
 }
 
 // checkEligible fails a changefeed that starts afresh if tables would be left
@@ -230,25 +231,8 @@ func (c *Changefeed) saveCheckpoint(ctx context.Context, ts event.Ts) error {
 	return nil
 }
 
-// keepSafePoint renews the service GC safe point at the stored checkpoint.
-func (c *Changefeed) keepSafePoint(ctx context.Context, gc *safePoint) error {
-	tick := time.NewTicker(safePointInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-		c.mu.Lock()
-		saved := c.mu.saved
-		c.mu.Unlock()
-		err := gc.hold(ctx, saved)
-		if ge := (*gcError)(nil); errors.As(err, &ge) {
-			return fmt.Errorf("%w: %w: changes may be missing, so start a new changefeed from a later ts", ErrSnapshotLostByGC, err)
-		}
-		if err != nil {
-			c.log.Warn("service GC safe point not renewed, will retry", "error", err)
-		}
-	}
+func (c *Changefeed) savedTs() event.Ts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.saved
 }

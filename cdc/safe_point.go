@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -32,6 +33,27 @@ func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
 		return &gcError{ts: ts, safePoint: event.Ts(least)}
 	}
 	return nil
+}
+
+// keep renews the safe point at the stored checkpoint until ctx ends (its cause) or
+// changes may be missing.
+func (s *safePoint) keep(ctx context.Context, log *slog.Logger, saved func() event.Ts) error {
+	tick := time.NewTicker(safePointInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		err := s.hold(ctx, saved())
+		if isA[*gcError](err) {
+			return fmt.Errorf("%w: %w: changes may be missing, so start a new changefeed from a later ts", ErrSnapshotLostByGC, err)
+		}
+		if err != nil {
+			log.Warn("service GC safe point not renewed, will retry", "error", err)
+		}
+	}
 }
 
 // release removes the safe point, for a changefeed that is finished.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/pipeline"
 )
 
 // State is what a changefeed is doing, in TiCDC's words.
@@ -90,18 +91,23 @@ func (c *Changefeed) Status() Status {
 		st.CheckpointTs = st.SavedTs
 		return st
 	}
+	st.describe(p)
+	return st
+}
+
+// describe fills in how far a pipeline is.
+func (s *Status) describe(p *pipeline.Pipeline) {
 	const slowest = 10
 	ps := p.Status(slowest)
-	st.CheckpointTs, st.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
-	st.Regions, st.ScannedRegions = ps.Regions, ps.ScannedRegions
-	st.Tables, st.PendingRows, st.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
-	st.MemoryBytes, st.SpilledBytes = ps.MemoryBytes, ps.SpilledBytes
-	st.Rows, st.DDLs, st.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs
-	for _, s := range ps.Slowest {
-		st.Slowest = append(st.Slowest, TableStatus(s))
+	s.CheckpointTs, s.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
+	s.Regions, s.ScannedRegions = ps.Regions, ps.ScannedRegions
+	s.Tables, s.PendingRows, s.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
+	s.MemoryBytes, s.SpilledBytes = ps.MemoryBytes, ps.SpilledBytes
+	s.Rows, s.DDLs, s.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs
+	for _, span := range ps.Slowest {
+		s.Slowest = append(s.Slowest, TableStatus(span))
 	}
-	if st.State == StateNormal && ps.Err != nil {
-		st.State, st.Err = StateWarning, ps.Err
+	if s.State == StateNormal && ps.Err != nil {
+		s.State, s.Err = StateWarning, ps.Err
 	}
-	return st
 }

@@ -139,6 +139,10 @@ func (p *processor) run(ctx context.Context) {
 	last := p.reported
 	if pl := p.pipeline(); pl != nil {
 		last = p.position(pl)
+		// Whoever takes over need not repeat anything.
+		for id, ts := range pl.Checkpoints() {
+			last.Stopped[id] = ts
+		}
 	}
 	last.Running, last.Ended = false, true
 	if err != nil && ctx.Err() == nil {

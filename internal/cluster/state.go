@@ -69,7 +69,8 @@ type position struct {
 	// CheckpointTs and ResolvedTs are the least of the spans of Rev.
 	CheckpointTs event.Ts `json:"checkpoint_ts"`
 	ResolvedTs   event.Ts `json:"resolved_ts"`
-	// Stopped are the checkpoints of spans that are not written any more.
+	// Stopped are the checkpoints of spans that are not written any more: of all, if
+	// Ended.
 	Stopped SpanSet `json:"stopped,omitempty"`
 	// Reached are commit ts of DDLs up to which the member's rows are written.
 	Reached []event.Ts `json:"reached,omitempty"`

@@ -323,6 +323,19 @@ func (p *Pipeline) SpanIDs() []int64 {
 	return ids
 }
 
+// Checkpoints returns the checkpoint of every span that the pipeline has, stopped and
+// not released ones included.
+func (p *Pipeline) Checkpoints() map[int64]event.Ts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[int64]event.Ts, len(p.mu.spans))
+	for _, s := range p.allSpansLocked() {
+		s.refreshLocked()
+		out[s.physicalID] = s.written
+	}
+	return out
+}
+
 // Tables returns the physical tables that the changefeed wants, as far as DDLs
 // are known, and the ts above which their changes are: the start ts, or the
 // commit ts of the DDL that created them. Those whose end waits for a DDL count.
