@@ -20,8 +20,8 @@ help: ## list the targets
 
 .PHONY: demo
 demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself; DEMO_SECONDS=n ends it after n seconds
-	@$(GO) build -o bin/demo ./examples/demo
-	@exec bin/demo -playground $(PLAYGROUND)
+	@$(GO) build -o bin/ ./examples/demo ./cmd/cdc
+	@exec bin/demo -playground $(PLAYGROUND) -cdc bin/cdc
 
 .PHONY: test
 test: servers ## run all tests, with the real servers that there are; SEED=n repeats a workload

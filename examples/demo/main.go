@@ -22,10 +22,11 @@ import (
 
 func main() {
 	binary := flag.String("playground", "bin/playground", "the playground's executable; make playground builds it")
+	daemon := flag.String("cdc", "", "the daemon's executable; it is run beside the changefeed here, with one of its own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *binary); err != nil {
+	if err := run(ctx, *binary, *daemon); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -34,7 +35,7 @@ func main() {
 // errTimeUp ends the demo after DEMO_SECONDS.
 var errTimeUp = errors.New("time is up")
 
-func run(ctx context.Context, binary string) error {
+func run(ctx context.Context, binary, daemon string) error {
 	seconds, err := demoSeconds()
 	if err != nil {
 		return err
@@ -56,6 +57,14 @@ func run(ctx context.Context, binary string) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, seconds, errTimeUp)
 		defer cancel()
+	}
+	if daemon != "" {
+		server, err := startDaemon(ctx, daemon, cluster.PD)
+		if err != nil {
+			return ignoreInterrupt(ctx, err)
+		}
+		defer server.stop()
+		fmt.Printf("the daemon is up too, with a changefeed that counts: %s/ in a browser, or: curl %s/api/v1/changefeeds\n", server.url, server.url)
 	}
 	db, err := cluster.DB("", "")
 	if err != nil {
