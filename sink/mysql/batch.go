@@ -17,6 +17,7 @@ import (
 // there, also when rows swap their keys.
 type batch struct {
 	plan *plan
+	tail *tail // of a table whose handle keys wander, else nil
 	rows []*event.RowChanged
 	// earlier is, for each row, its previous change in rows, or -1.
 	earlier []int32
@@ -56,8 +57,8 @@ func (b *batch) before(c *change) []event.Value { return b.rows[c.first].PreColu
 func (b *batch) after(c *change) []event.Value  { return b.rows[c.last].Columns }
 
 // reset takes rows that are all of the plan's table version.
-func (b *batch) reset(p *plan, rows []*event.RowChanged) {
-	b.plan, b.rows = p, rows
+func (b *batch) reset(p *plan, t *tail, rows []*event.RowChanged) {
+	b.plan, b.tail, b.rows = p, t, rows
 	b.changes, b.earlier, b.changeOf = b.changes[:0], b.earlier[:0], b.changeOf[:0]
 	b.order, b.ends = b.order[:0], b.ends[:0]
 	b.slots.reset(len(rows))
@@ -197,8 +198,9 @@ func (b *batch) shards(yield func(members []int32) bool) {
 	}
 }
 
-// deletes yields the images that a change removes.
-func (b *batch) deletes(c *change, yield func(image []event.Value)) {
+// deletes yields the images that a change removes. hash is the caller's own,
+// because shards are written at the same time.
+func (b *batch) deletes(hash *hasher, c *change, yield func(image []event.Value)) {
 	after := b.after(c)
 	if b.plan.clustered || b.plan.keyless {
 		// All images have the same handle key, or it is the first that is there.
@@ -216,7 +218,10 @@ func (b *batch) deletes(c *change, yield func(image []event.Value)) {
 	}
 	for i := c.last; i >= 0; i = b.earlier[i] {
 		image := b.rows[i].PreColumns
-		if image != nil && (after == nil || i == c.first && c.kind == changeMove || !b.plan.sameHandle(image, after)) {
+		if image == nil || after != nil && b.plan.sameHandle(image, after) && (i != c.first || c.kind != changeMove) {
+			continue
+		}
+		if !b.tail.wrote(hash, b.plan, b.rows[i]) {
 			yield(image)
 		}
 	}

@@ -24,6 +24,8 @@ type plan struct {
 	// unique are the unique keys that rows can conflict in. That of a clustered
 	// table's TiKV key is not among them.
 	unique []uniqueKey
+	// handle is the handle key.
+	handle uniqueKey
 	// hidden: a unique key has a column whose value the row does not have.
 	hidden bool
 
@@ -58,6 +60,9 @@ func newPlan(t *event.TableInfo, s *server) *plan {
 	if p.keyless || t.Partition != nil {
 		p.whole = true
 		p.where = comparable(t, s)
+	}
+	for _, offset := range t.HandleKey {
+		p.handle = append(p.handle, newKeyColumn(&t.Columns[offset], event.IndexColumn{Offset: offset, Length: -1}))
 	}
 	p.addUniqueKeys()
 
@@ -154,6 +159,10 @@ func (p *plan) moves(before, after []event.Value) bool {
 	}
 	return false
 }
+
+// wanders reports whether a handle key can pass from one row to another within a
+// transaction.
+func (p *plan) wanders() bool { return !p.clustered && !p.keyless }
 
 // sameHandle reports whether two images have the same handle key.
 func (p *plan) sameHandle(a, b []event.Value) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type Sink struct {
 	safeUntil atomic.Uint64
 	plans     plans
 	positions positions
+	tails     tails
+	seed      maphash.Seed // of all hashes
 }
 
 // New returns a sink that writes through db, whose connections must be those of
@@ -45,7 +48,7 @@ func New(ctx context.Context, db *sql.DB, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger, workers: make(chan *worker, cfg.WorkerCount)}
+	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger, workers: make(chan *worker, cfg.WorkerCount), seed: maphash.MakeSeed()}
 	s.safeUntil.Store(uint64(cfg.SafeUntil))
 	if cfg.ExactlyOnce {
 		if err := s.makeProgressTable(ctx); err != nil {
@@ -88,7 +91,17 @@ type plans struct {
 	byTable map[int64]*plan
 }
 
-func (s *Sink) planOf(t *event.TableInfo) *plan {
+// planOf returns what a row's table version means, and the tail of its physical
+// table, nil for one whose handle keys do not wander.
+func (s *Sink) planOf(row *event.RowChanged) (*plan, *tail) {
+	p := s.planOfTable(row.Table)
+	if !p.wanders() {
+		return p, nil
+	}
+	return p, s.tails.of(row.PhysicalTableID)
+}
+
+func (s *Sink) planOfTable(t *event.TableInfo) *plan {
 	s.plans.mu.Lock()
 	defer s.plans.mu.Unlock()
 	if p := s.plans.byTable[t.ID]; p != nil && p.table == t {

@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"database/sql"
+	"strings"
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -18,6 +19,9 @@ func TestContract(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, s *server) {
 		for name, parameters := range modes {
+			if s.name == "TiDB" && name != "default" {
+				continue // its DDL takes long
+			}
 			t.Run(name, func(t *testing.T) {
 				sinktest.Run(t, func(t testing.TB) sinktest.Subject { return subject(t, s, parameters) })
 			})
@@ -40,7 +44,7 @@ func subject(t testing.TB, s *server, parameters string) sinktest.Subject {
 		Sink:       openURI(t, "mysql://writer:a%20secret@"+s.addr+"/?"+parameters),
 		State:      true,
 		IgnoresDDL: true,
-		Concurrent: true,
+		Concurrent: !strings.Contains(parameters, "exactly-once"), // the suite's spans are of one table
 		Got:        func() ([]sinktest.Record, error) { return items(t, admin), nil },
 		Break: func() func() {
 			rename("item", "hidden")

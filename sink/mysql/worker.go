@@ -67,8 +67,9 @@ func (w *worker) write(ctx context.Context, b *batch, members []int32, safe bool
 // build adds the statements of a shard: first all deletes, then what is written.
 func (w *worker) build(ctx context.Context, b *batch, members []int32, safe bool) error {
 	s := w.statement(b.plan, verbDelete)
+	hash := b.hash
 	for _, i := range members {
-		b.deletes(&b.changes[i], s.add)
+		b.deletes(&hash, &b.changes[i], s.add)
 	}
 	s.end()
 	if safe {

@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -65,9 +64,17 @@ func (s *Sink) isSafe(row *event.RowChanged) bool {
 // writeRun writes rows of one table version, those that do not conflict in
 // parallel.
 func (s *Sink) writeRun(ctx context.Context, b *batch, rows []*event.RowChanged) error {
-	b.reset(s.planOf(rows[0].Table), rows)
+	p, t := s.planOf(rows[0])
+	b.reset(p, t, rows)
 	b.shard(s.cfg.MaxTxnRow, s.cfg.Atomicity == AtomicityTable)
-	safe := s.isSafe(rows[0])
+	err := s.writeShards(ctx, b, s.isSafe(rows[0]))
+	if err == nil && t != nil {
+		t.add(&b.hash, p, rows)
+	}
+	return err
+}
+
+func (s *Sink) writeShards(ctx context.Context, b *batch, safe bool) error {
 	if len(b.ends) == 1 {
 		return s.writeShard(ctx, b, b.order, safe)
 	}
@@ -109,6 +116,7 @@ func (s *Sink) writeOnce(ctx context.Context, b *batch, rows []*event.RowChanged
 	}
 	defer s.giveWorker(w)
 	table := rows[0].PhysicalTableID
+	p, t := s.planOf(rows[0])
 	at, known := s.positions.get(table)
 	for len(rows) > 0 {
 		n, safe := 0, s.isSafe(rows[0])
@@ -120,13 +128,18 @@ func (s *Sink) writeOnce(ctx context.Context, b *batch, rows []*event.RowChanged
 				}
 				known = true
 			}
-			for len(rows) > 0 && at.covers(rows[0]) {
-				rows = rows[1:]
+			covered := 0
+			for covered < len(rows) && at.covers(rows[covered]) {
+				covered++
 			}
+			if covered > 0 && t != nil {
+				t.add(&b.hash, p, rows[:covered])
+			}
+			rows = rows[covered:]
 			if n = s.transactionRows(rows); n == 0 {
 				return nil
 			}
-			b.reset(s.planOf(rows[0].Table), rows[:n])
+			b.reset(p, t, rows[:n])
 			b.shard(n, true)
 			reached := positionOf(rows[n-1])
 			err := w.write(ctx, b, b.order, safe, &reached)
@@ -145,6 +158,9 @@ func (s *Sink) writeOnce(ctx context.Context, b *batch, rows []*event.RowChanged
 		if err != nil {
 			s.positions.forget(table)
 			return err
+		}
+		if n > 0 && t != nil {
+			t.add(&b.hash, p, rows[:n])
 		}
 		rows = rows[n:]
 	}
@@ -223,11 +239,11 @@ func (s *Sink) takeBatch() *batch {
 	if b, ok := s.batches.Get().(*batch); ok {
 		return b
 	}
-	return &batch{hash: hasher{seed: maphash.MakeSeed()}}
+	return &batch{hash: hasher{seed: s.seed}}
 }
 
 // giveBatch gives it back, without the caller's rows.
 func (s *Sink) giveBatch(b *batch) {
-	b.rows, b.plan = nil, nil
+	b.rows, b.plan, b.tail = nil, nil, nil
 	s.batches.Put(b)
 }
