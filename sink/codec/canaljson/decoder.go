@@ -4,40 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/canalrow"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // Decoder is a [codec.Decoder]. It is not safe for concurrent use.
 type Decoder struct {
-	loc *time.Location
-	// tables holds the tables that messages described, by that description, so that
-	// rows of one version share one.
-	tables map[string]*event.TableInfo
+	loc    *time.Location
+	tables tables.Cache
 }
 
 // NewDecoder returns a Decoder.
 func NewDecoder(cfg DecoderConfig) *Decoder {
-	d := &Decoder{loc: cfg.TimeZone, tables: map[string]*event.TableInfo{}}
+	d := &Decoder{loc: cfg.TimeZone}
 	if d.loc == nil {
 		d.loc = time.UTC
 	}
 	return d
 }
 
-const (
-	// maxTables bounds the memory for descriptions.
-	maxTables = 1 << 12
-	// maxColumns is TiDB's limit. It bounds what a malformed message can cost.
-	maxColumns = 4096
-)
-
-var errTooMany = fmt.Errorf("more than %d columns", maxColumns)
+var errTooMany = fmt.Errorf("more than %d columns", tables.MaxColumns)
 
 // message is the members of a message.
 type message struct {
@@ -108,7 +99,7 @@ func (m *message) member(name string, v jsontext.Value) (err error) {
 		}
 	case "pkNames":
 		return v.Elements(func(e jsontext.Value) error {
-			if len(m.primary) == maxColumns {
+			if len(m.primary) == tables.MaxColumns {
 				return errTooMany
 			}
 			m.primary = append(m.primary, e.Text())
@@ -209,7 +200,7 @@ func (d *Decoder) values(table *event.TableInfo, object jsontext.Value, image []
 	next := 0 // columns mostly stand in the order of the table
 	members := 0
 	return object.Members(func(name string, v jsontext.Value) (err error) {
-		if members++; members > maxColumns {
+		if members++; members > tables.MaxColumns {
 			return errTooMany
 		}
 		if next >= len(table.Columns) || table.Columns[next].Name != name {
@@ -239,25 +230,24 @@ func offsetOf(table *event.TableInfo, name string) int {
 // table returns the table of a row: its columns are those of data, in their order,
 // as TiCDC writes mysqlType in none.
 func (d *Decoder) table(m *message, types map[string]string, data jsontext.Value) (*event.TableInfo, error) {
-	var description strings.Builder
-	describe := func(text string) {
-		description.WriteString(strconv.Itoa(len(text)))
-		description.WriteByte(':')
-		description.WriteString(text)
+	d.tables.Begin()
+	d.tables.Add(m.database)
+	d.tables.Add(m.table)
+	d.tables.AddNumber(uint64(len(m.primary)))
+	for _, name := range m.primary {
+		d.tables.Add(name)
 	}
-	describe(m.database)
-	describe(m.table)
 	members := 0
 	err := data.Members(func(name string, _ jsontext.Value) error {
-		if members++; members > maxColumns {
+		if members++; members > tables.MaxColumns {
 			return errTooMany
 		}
 		t, ok := types[name]
 		if !ok {
 			return fmt.Errorf("column %s is not in mysqlType", name)
 		}
-		describe(name)
-		describe(t)
+		d.tables.Add(name)
+		d.tables.Add(t)
 		return nil
 	})
 	if err != nil {
@@ -266,11 +256,7 @@ func (d *Decoder) table(m *message, types map[string]string, data jsontext.Value
 	if members == 0 {
 		return nil, errors.New("a row without columns")
 	}
-	description.WriteByte(';')
-	for _, name := range m.primary {
-		describe(name)
-	}
-	if t := d.tables[description.String()]; t != nil {
+	if t := d.tables.Table(); t != nil {
 		return t, nil
 	}
 	var columns []event.ColumnInfo
@@ -283,9 +269,6 @@ func (d *Decoder) table(m *message, types map[string]string, data jsontext.Value
 		return nil, err
 	}
 	t := canalrow.NewTable(m.database, m.table, columns, m.primary)
-	if len(d.tables) >= maxTables {
-		clear(d.tables)
-	}
-	d.tables[description.String()] = t
+	d.tables.Keep(t)
 	return t, nil
 }

@@ -3,8 +3,10 @@ package jsontext
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -161,4 +163,21 @@ func AppendBase64(dst, b []byte) []byte {
 	dst = append(dst, '"')
 	dst = base64.StdEncoding.AppendEncode(dst, b)
 	return append(dst, '"')
+}
+
+// AppendFloat appends a number of 32 or 64 bits that is not infinite, as
+// encoding/json has it: the shortest digits, with an exponent below 1e-6 and from
+// 1e21 up.
+func AppendFloat(dst []byte, f float64, bitSize int) []byte {
+	abs := math.Abs(f)
+	if bitSize == 32 && (float32(abs) >= 1e-6 && float32(abs) < 1e21) || bitSize == 64 && (abs >= 1e-6 && abs < 1e21) || abs == 0 {
+		return strconv.AppendFloat(dst, f, 'f', -1, bitSize)
+	}
+	dst = strconv.AppendFloat(dst, f, 'e', -1, bitSize)
+	// e-09 is written e-9.
+	if n := len(dst); n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
+		dst[n-2] = dst[n-1]
+		dst = dst[:n-1]
+	}
+	return dst
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -170,5 +172,30 @@ func BenchmarkAppendString(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = jsontext.AppendString(buf[:0], s)
+	}
+}
+
+// TestAppendFloat compares with the standard library.
+func TestAppendFloat(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	values := []float64{0, 1, -1.5, 0.1, 1e-6, 9.99e-7, 1e-7, 1e-10, 1e20, 1e21, 1.5e300, 5e-324, math.MaxFloat64, math.MaxFloat32, 1e-45}
+	for range 10000 {
+		if f := math.Float64frombits(random.Uint64()); !math.IsNaN(f) && !math.IsInf(f, 0) {
+			values = append(values, f)
+		}
+	}
+	for _, f := range values {
+		want, _ := json.Marshal(f)
+		if got := jsontext.AppendFloat(nil, f, 64); !bytes.Equal(got, want) {
+			t.Errorf("%v: got %s, want %s", f, got, want)
+		}
+		short := float32(f)
+		if math.IsInf(float64(short), 0) {
+			continue
+		}
+		want, _ = json.Marshal(short)
+		if got := jsontext.AppendFloat(nil, float64(short), 32); !bytes.Equal(got, want) {
+			t.Errorf("%v: got %s, want %s", short, got, want)
+		}
 	}
 }

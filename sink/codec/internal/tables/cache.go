@@ -1,0 +1,44 @@
+// Package tables remembers the tables that messages described, so that the rows of
+// one version of a table share one [event.TableInfo].
+package tables
+
+import (
+	"encoding/binary"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// MaxColumns is TiDB's limit. It bounds what a malformed message can cost.
+const MaxColumns = 4096
+
+// maxTables bounds the memory for descriptions.
+const maxTables = 1 << 12
+
+// Cache holds tables by their descriptions. The zero value is ready for use.
+type Cache struct {
+	tables      map[string]*event.TableInfo
+	description []byte
+}
+
+// Begin begins a description.
+func (c *Cache) Begin() { c.description = c.description[:0] }
+
+// Add adds a text to the description.
+func (c *Cache) Add(text string) {
+	c.AddNumber(uint64(len(text)))
+	c.description = append(c.description, text...)
+}
+
+// AddNumber adds a number to the description.
+func (c *Cache) AddNumber(n uint64) { c.description = binary.AppendUvarint(c.description, n) }
+
+// Table returns the table with the description, nil if there is none.
+func (c *Cache) Table() *event.TableInfo { return c.tables[string(c.description)] }
+
+// Keep remembers the table with the description.
+func (c *Cache) Keep(t *event.TableInfo) {
+	if len(c.tables) >= maxTables || c.tables == nil {
+		c.tables = map[string]*event.TableInfo{}
+	}
+	c.tables[string(c.description)] = t
+}

@@ -1,0 +1,36 @@
+package tables_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
+)
+
+func TestCache(t *testing.T) {
+	var c tables.Cache
+	describe := func(texts ...string) *event.TableInfo {
+		c.Begin()
+		for _, text := range texts {
+			c.Add(text)
+		}
+		c.AddNumber(1 << 40)
+		return c.Table()
+	}
+	if describe("ab", "c") != nil {
+		t.Error("a table that nobody kept")
+	}
+	want := &event.TableInfo{Table: "c"}
+	c.Keep(want)
+	if describe("a", "bc") != nil || describe("ab", "c") != want {
+		t.Error("a table by another's description")
+	}
+	for i := range 10000 { // what is forgotten is asked for again
+		describe(strconv.Itoa(i))
+		c.Keep(want)
+	}
+	if describe("ab", "c") != nil {
+		t.Error("descriptions are kept for ever")
+	}
+}
