@@ -1,0 +1,516 @@
+package apiserver_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/apiserver"
+	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/filter"
+	"github.com/tidbcdc/tidbcdc/sink"
+)
+
+// wantError looks at the body of an answer that is no success.
+func wantError(t *testing.T, what string, a answer, status int, code string) {
+	t.Helper()
+	var body map[string]string
+	if err := json.Unmarshal([]byte(a.body), &body); err != nil || len(body) != 2 ||
+		a.status != status || body["error_code"] != code || !strings.HasPrefix(body["error_msg"], "["+code+"]") {
+		t.Errorf("%s: %d %s; want %d %s", what, a.status, a.body, status, code)
+	}
+}
+
+// TestEndpoints is each endpoint with what is good, with ids and bodies that are not,
+// in states that do not fit and with ids that nobody has.
+func TestEndpoints(t *testing.T) {
+	d := newDaemon(t)
+	doc := loadDescription(t)
+	d.cluster.CreateTable("shop", "items", cdctest.Int("id").PrimaryKey())
+	past := d.cluster.Oracle().Now()
+	d.cluster.CreateTable("odd", "keyless", cdctest.Int("id"))
+	const (
+		feeds   = "/api/v1/changefeeds"
+		a       = feeds + "/a"
+		unknown = feeds + "/nobody"
+		bad     = feeds + "/bad_id"
+		invalid = "CDC:ErrAPIInvalidParam"
+		gone    = "CDC:ErrChangeFeedNotExists"
+		refused = "CDC:ErrChangefeedUpdateRefused"
+	)
+	long := feeds + "/" + strings.Repeat("a", 129)
+	move := `{"capture_id":"` + captureID + `","table_id":49}`
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		code               string // "" for a success
+	}{
+		{"GET", "/status", "", 200, ""},
+		{"GET", "/api/v1/status", "", 200, ""},
+		{"GET", "/api/v1/health", "", 200, ""},
+		{"POST", "/api/v1/log", `{"log_level":"WARN"}`, 200, ""},
+		{"POST", "/api/v1/log", `{"log_level":"fatal"}`, 200, ""},
+		{"POST", "/api/v1/log", `{"log_level":"loud"}`, 400, invalid},
+		{"POST", "/api/v1/log", `{}`, 400, invalid},
+		{"POST", "/api/v1/log", ``, 400, invalid},
+
+		{"GET", feeds, "", 200, ""},
+		{"POST", feeds, `{"changefeed_id":"a","sink_uri":"blackhole://","filter_rules":["shop.*"],"namespace":"default","unknown":[]}`, 202, ""},
+		{"POST", feeds, `{"changefeed_id":"a","sink_uri":"blackhole://"}`, 400, "CDC:ErrChangeFeedAlreadyExists"},
+		{"POST", feeds, `{"changefeed_id":"bad_id","sink_uri":"blackhole://"}`, 400, invalid},
+		{"POST", feeds, `{"changefeed_id":"b"}`, 400, "CDC:ErrSinkURIInvalid"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhome://"}`, 400, "CDC:ErrSinkURIInvalid"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","start_ts":18446744073709551615}`, 400, invalid},
+		{"POST", feeds, fmt.Sprintf(`{"changefeed_id":"b","sink_uri":"blackhole://","start_ts":%d,"target_ts":%d}`, past, past), 400, "CDC:ErrTargetTsBeforeStartTs"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","filter_rules":["@/etc/passwd"]}`, 400, "CDC:ErrFilterRuleInvalid"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","filter_rules":["shop"]}`, 400, "CDC:ErrFilterRuleInvalid"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://"}`, 400, "CDC:ErrTableIneligible"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","ignore_ineligible_table":true,"timezone":"Moon"}`, 400, invalid},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","filter":{"rules":["shop.*"],"event-filters":[{"matcher":["*.*"],"ignore-event":["bang"]}]}}`, 400, "CDC:ErrInvalidIgnoreEventType"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","filter":{"rules":["shop.*"],"event-filters":[{"matcher":["*.*"],"ignore-insert-value-expr":"id +"}]}}`, 400, "CDC:ErrInvalidFilterExpression"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","filter":{"rules":["shop.*"],"event-filters":[{"matcher":["*.*"],"ignore-insert-value-expr":"nix = 1"}]}}`, 400, "CDC:ErrExpressionColumnNotFound"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":"blackhole://","bdr_mode":true}`, 400, "CDC:ErrInvalidReplicaConfig"},
+		{"POST", feeds, `{"changefeed_id":"b","sink_uri":7}`, 400, invalid},
+		{"POST", feeds, `{`, 400, invalid},
+		{"POST", feeds, `[]`, 400, invalid},
+		{"POST", feeds, ``, 400, invalid},
+		{"POST", feeds, `{"changefeed_id":"` + strings.Repeat("x", 1<<20) + `"}`, 413, invalid},
+
+		{"GET", a, "", 200, ""},
+		{"GET", a + "?config=true", "", 200, ""},
+		{"GET", bad, "", 400, invalid},
+		{"GET", long, "", 400, invalid},
+		{"GET", unknown, "", 400, gone},
+
+		{"PUT", a, `{"mounter_worker_num":32}`, 400, refused}, // it runs
+		{"PUT", a, `{`, 400, refused},                         // the state is looked at first
+		{"POST", a + "/pause", "", 202, ""},
+		{"POST", a + "/pause", "", 202, ""},
+		{"PUT", a, `{"mounter_worker_num":32}`, 202, ""},
+		{"PUT", a, `{"mounter_worker_num":32}`, 400, refused}, // it is so already
+		{"PUT", a, `{"start_ts":0}`, 400, refused},
+		{"PUT", a, `{"target_ts":1}`, 400, refused},
+		{"PUT", a, `{"sink_uri":"blackhome://"}`, 400, refused},
+		{"PUT", a, `{"filter_rules":["shop"]}`, 400, refused},
+		{"PUT", a, `{"filter_rules":["shop.*","a.*"],"ignore_txn_start_ts":[1,2],"sink_config":{"protocal":"default"}}`, 202, ""},
+		{"PUT", a, `{`, 400, invalid},
+		{"PUT", bad, `{}`, 400, invalid},
+		{"PUT", unknown, `{"mounter_worker_num":32}`, 400, gone},
+		{"POST", bad + "/pause", "", 400, invalid},
+		{"POST", unknown + "/pause", "", 400, gone},
+		{"POST", a + "/resume", "", 202, ""},
+		{"POST", a + "/resume", "", 202, ""},
+		{"POST", bad + "/resume", "", 400, invalid},
+		{"POST", unknown + "/resume", "", 400, gone},
+
+		{"POST", a + "/tables/rebalance_table", "", 202, ""},
+		{"POST", bad + "/tables/rebalance_table", "", 400, invalid},
+		{"POST", unknown + "/tables/rebalance_table", "", 400, gone},
+		{"POST", a + "/tables/move_table", move, 202, ""},
+		{"POST", a + "/tables/move_table", `{"target_capture_id":"` + otherID + `","table_id":49}`, 202, ""},
+		{"POST", a + "/tables/move_table", `{"capture_id":"bad_id","table_id":49}`, 400, invalid},
+		{"POST", a + "/tables/move_table", `{"table_id":49}`, 400, invalid},
+		{"POST", a + "/tables/move_table", `{"capture_id":"` + captureID + `"}`, 400, invalid},
+		{"POST", a + "/tables/move_table", `{"capture_id":"` + captureID + `","table_id":"49"}`, 400, invalid},
+		{"POST", a + "/tables/move_table", ``, 400, invalid},
+		{"POST", bad + "/tables/move_table", move, 400, invalid},
+		{"POST", unknown + "/tables/move_table", move, 400, gone},
+
+		{"POST", "/api/v1/owner/resign", "", 202, ""},
+		{"GET", "/api/v1/processors", "", 200, ""},
+		{"GET", "/api/v1/processors/a/" + captureID, "", 200, ""},
+		{"GET", "/api/v1/processors/a/" + otherID, "", 400, "CDC:ErrCaptureNotExist"},
+		{"GET", "/api/v1/processors/a/bad_id", "", 400, invalid},
+		{"GET", "/api/v1/processors/bad_id/" + captureID, "", 400, invalid},
+		{"GET", "/api/v1/processors/nobody/" + captureID, "", 400, gone},
+		{"GET", "/api/v1/captures", "", 200, ""},
+		{"PUT", "/api/v1/captures/drain", `{"capture_id":"` + captureID + `"}`, 400, "CDC:ErrSchedulerRequestFailed"},
+		{"PUT", "/api/v1/captures/drain", `{"capture_id":"` + otherID + `"}`, 400, "CDC:ErrCaptureNotExist"},
+		{"PUT", "/api/v1/captures/drain", `{"capture_id":"bad_id"}`, 400, invalid},
+		{"PUT", "/api/v1/captures/drain", `{}`, 400, invalid},
+		{"PUT", "/api/v1/captures/drain", `7`, 400, invalid},
+
+		{"DELETE", bad, "", 400, invalid},
+		{"DELETE", unknown, "", 400, gone},
+		{"DELETE", a, "", 202, ""},
+		{"DELETE", a, "", 400, gone},
+
+		{"GET", "/api/openapi.json", "", 200, ""},
+		{"GET", "/", "", 404, invalid},
+		{"GET", "/metrics", "", 404, invalid},
+		{"GET", "/debug/pprof/", "", 404, invalid},
+		{"GET", "/api/v2/changefeeds", "", 404, invalid},
+		{"GET", "/api/v1/changefeeds/a/pause/more", "", 404, invalid},
+		{"PATCH", a, "", 405, invalid},
+		{"DELETE", feeds, "", 405, invalid},
+		{"GET", a + "/pause", "", 405, invalid},
+		{"GET", "/api/v1/owner/resign", "", 405, invalid},
+	} {
+		got := d.call(tt.method, tt.path, tt.body)
+		what := fmt.Sprintf("%s %.80s %.80s", tt.method, tt.path, tt.body)
+		switch {
+		case tt.code != "":
+			wantError(t, what, got, tt.status, tt.code)
+		case got.status != tt.status:
+			t.Errorf("%s: %d %s; want %d", what, got.status, got.body, tt.status)
+		}
+		doc.check(t, tt.method, tt.path, got)
+		if tt.status == 405 && got.header.Get("Allow") == "" {
+			t.Errorf("%s: no header Allow", what)
+		}
+	}
+}
+
+func TestCreateMakesUpAnID(t *testing.T) {
+	d := newDaemon(t)
+	a := d.call("POST", "/api/v1/changefeeds", `{"sink_uri":"blackhole://"}`)
+	if a.status != 202 || a.body != "" {
+		t.Fatal(a)
+	}
+	if got := d.call("GET", a.header.Get("Location"), ""); got.status != 200 {
+		t.Errorf("GET %s: %d %s", a.header.Get("Location"), got.status, got.body)
+	}
+}
+
+// TestListByState has a changefeed in every state.
+func TestListByState(t *testing.T) {
+	var f fake
+	for _, s := range []cdc.State{"normal", "warning", "pending", "stopped", "failed", "finished"} {
+		f.feeds = append(f.feeds, cdc.ChangefeedInfo{Spec: cdc.Spec{ID: string(s)}, State: s})
+	}
+	h := apiserver.New(&f, apiserver.Options{Logger: discard(), TimeZone: time.UTC})
+	for query, want := range map[string]string{
+		"":                "normal warning pending stopped failed",
+		"?state=":         "normal warning pending stopped failed",
+		"?state=all":      "normal warning pending stopped failed finished",
+		"?state=normal":   "normal",
+		"?state=error":    "warning pending",
+		"?state=finished": "finished",
+		"?state=removed":  "",
+	} {
+		a := do(t, h, "GET", "/api/v1/changefeeds"+query, "")
+		var items []struct {
+			ID             string
+			CheckpointTime string `json:"checkpoint_time"`
+		}
+		if err := json.Unmarshal([]byte(a.body), &items); err != nil || items == nil {
+			t.Errorf("%s: %v: %s", query, err, a.body)
+		}
+		var got []string
+		for _, item := range items {
+			got = append(got, item.ID)
+			if item.CheckpointTime != "0001-01-01 00:00:00.000" {
+				t.Errorf("before the first checkpoint its time is %s", item.CheckpointTime)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", query, got, want)
+		}
+	}
+}
+
+func TestRunningErrorIsShown(t *testing.T) {
+	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	f := fake{feeds: []cdc.ChangefeedInfo{{
+		Spec: cdc.Spec{ID: "a"}, State: cdc.StateFailed, CheckpointTs: event.NewTs(at.Add(time.Millisecond)),
+		Error: &cdc.RunningError{Time: at, Addr: "h:1", Code: "CDC:ErrX", Message: "m <1>"},
+	}}}
+	h := apiserver.New(&f, apiserver.Options{Logger: discard(), TimeZone: time.FixedZone("", 3600)})
+	const want = `[
+    {
+        "id": "a",
+        "state": "failed",
+        "checkpoint_tso": 470636140953862144,
+        "checkpoint_time": "2026-11-22 09:00:00.001",
+        "error": {
+            "addr": "h:1",
+            "code": "CDC:ErrX",
+            "message": "m \u003c1\u003e",
+            "time": "2026-11-22T09:00:00+01:00"
+        },
+        "upstream_id": 0,
+        "namespace": "default"
+    }
+]`
+	if a := do(t, h, "GET", "/api/v1/changefeeds", ""); a.body != want {
+		t.Errorf("got %s\nwant %s", a.body, want)
+	}
+}
+
+// TestErrorTable: what each error of a Controller becomes, also when it is wrapped.
+func TestErrorTable(t *testing.T) {
+	open := func(scheme string) error { return &cdc.OpenSinkError{Scheme: scheme, Err: errors.New("x")} }
+	event := func(err error) error { return &filter.EventFilterError{Field: "ignore-sql", Err: err} }
+	for _, tt := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{cdc.ErrNotReady, 503, "CDC:ErrServerIsNotReady"},
+		{cdc.ErrNotOwner, 503, "CDC:ErrOwnerNotFound"},
+		{cdc.ErrUnhealthy, 500, "CDC:ErrClusterIsUnhealthy"},
+		{cdc.ErrRemovalUnfinished, 500, "CDC:ErrChangeFeedDeletionUnfinished"},
+		{cdc.ErrStartTsBeforeGC, 400, "CDC:ErrStartTsBeforeGC"},
+		{cdc.ErrSnapshotLostByGC, 500, "CDC:ErrSnapshotLostByGC"},
+		{cdc.ErrGCTTLExceeded, 500, "CDC:ErrGCTTLExceeded"},
+		{cdc.ErrPDUnreachable, 500, "CDC:ErrPDEtcdAPIError"},
+		{fmt.Errorf("%w: %w", cdc.ErrNoProgress, errors.New("x")), 500, "CDC:ErrChangefeedUnretryable"},
+		{fmt.Errorf("%w: %w", cdc.ErrNoProgress, open("kafka")), 500, "CDC:ErrKafkaNewProducer"},
+		{fmt.Errorf("%w: %w", cdc.ErrUpdateRefused, sink.ErrInvalidURI), 400, "CDC:ErrChangefeedUpdateRefused"},
+		{open("mysql"), 400, "CDC:ErrMySQLConnectionError"},
+		{open("tidb+ssl"), 400, "CDC:ErrMySQLConnectionError"},
+		{open("kafka"), 500, "CDC:ErrKafkaNewProducer"},
+		{open("pulsar"), 500, "CDC:ErrPulsarNewProducer"},
+		{open("s3"), 500, "CDC:ErrStorageInitialize"},
+		{&cdc.OpenSinkError{Scheme: "mysql", Err: sink.ErrInvalidURI}, 400, "CDC:ErrSinkURIInvalid"},
+		{open("mine"), 500, "CDC:ErrInternalServerError"},
+		{event(errors.New("error parsing regexp")), 400, "CDC:ErrFilterRuleInvalid"},
+		{event(&filter.RuleError{}), 400, "CDC:ErrFilterRuleInvalid"},
+		{event(&filter.ExpressionError{Err: filter.ErrUnknownColumn}), 400, "CDC:ErrExpressionColumnNotFound"},
+		{errors.New("anything"), 500, "CDC:ErrInternalServerError"},
+	} {
+		h := apiserver.New(&fake{err: fmt.Errorf("create: %w", tt.err)}, apiserver.Options{Logger: discard()})
+		wantError(t, tt.err.Error(), do(t, h, "POST", "/api/v1/changefeeds", `{"sink_uri":"x://"}`), tt.status, tt.code)
+		wantCode := tt.code
+		if wantCode == "CDC:ErrInternalServerError" {
+			wantCode = "CDC:ErrProcessorUnknown"
+		}
+		if got := apiserver.ErrorCode(tt.err); got != wantCode {
+			t.Errorf("code of %v is %s, want %s", tt.err, got, wantCode)
+		}
+	}
+}
+
+func TestBasicAuth(t *testing.T) {
+	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), Metrics: http.NotFoundHandler(), Pprof: true,
+		Authenticate: func(_ context.Context, user, password string) error {
+			if user != "root" || password != "pw" {
+				return errors.New("wrong")
+			}
+			return nil
+		}})
+	as := func(user, password string) func(*http.Request) {
+		return func(r *http.Request) { r.SetBasicAuth(user, password) }
+	}
+	for _, path := range []string{"/api/v1/status", "/api/v1/changefeeds", "/status", "/debug/info", "/metrics", "/debug/pprof/", "/nowhere"} {
+		a := do(t, h, "GET", path, "")
+		wantError(t, path, a, 401, "CDC:ErrCredentialNotFound")
+		if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
+			t.Errorf("%s: no challenge", path)
+		}
+		wantError(t, path, do(t, h, "GET", path, "", as("root", "guess")), 401, "CDC:ErrUnauthorized")
+	}
+	if a := do(t, h, "GET", "/api/v1/changefeeds", "", as("root", "pw")); a.status != 200 {
+		t.Error(a)
+	}
+	if a := do(t, h, "GET", "/api/v1/health", ""); a.status != 200 {
+		t.Errorf("health asks for credentials: %v", a)
+	}
+}
+
+func TestClientNames(t *testing.T) {
+	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), AllowedClientNames: []string{"tiup"}})
+	named := func(name string) func(*http.Request) {
+		return func(r *http.Request) {
+			leaf := &x509.Certificate{Subject: pkix.Name{CommonName: name}}
+			r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+		}
+	}
+	unverified := func(r *http.Request) {
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: "tiup"}}}}
+	}
+	if a := do(t, h, "GET", "/api/v1/captures", "", named("tiup")); a.status != 200 {
+		t.Error(a)
+	}
+	wantError(t, "other name", do(t, h, "GET", "/api/v1/captures", "", named("mallory")), 403, "CDC:ErrUnauthorized")
+	wantError(t, "unverified", do(t, h, "GET", "/api/v1/captures", "", unverified), 403, "CDC:ErrUnauthorized")
+	wantError(t, "no TLS", do(t, h, "GET", "/api/v1/captures", ""), 403, "CDC:ErrUnauthorized")
+	if a := do(t, h, "GET", "/api/v1/health", ""); a.status != 200 {
+		t.Error(a)
+	}
+}
+
+func TestCrossOrigin(t *testing.T) {
+	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard()})
+	from := func(site string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }
+	}
+	for _, call := range [][2]string{{"DELETE", "/api/v1/changefeeds/a"}, {"POST", "/api/v1/changefeeds/a/pause"}, {"PUT", "/api/v1/changefeeds/a"}} {
+		wantError(t, call[0], do(t, h, call[0], call[1], "{}", from("cross-site")), 403, "CDC:ErrUnauthorized")
+		if a := do(t, h, call[0], call[1], `{"target_ts":5}`, from("same-origin")); a.status != 202 {
+			t.Errorf("%s from the same origin: %v", call[0], a)
+		}
+	}
+	if a := do(t, h, "GET", "/api/v1/captures", "", from("cross-site")); a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error(a)
+	}
+}
+
+func TestOperations(t *testing.T) {
+	var level slog.LevelVar
+	text := func(s string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, s) })
+	}
+	h := apiserver.New(&fake{feeds: []cdc.ChangefeedInfo{{Spec: cdc.Spec{ID: "feed-1"}, State: "normal"}}},
+		apiserver.Options{Logger: discard(), Metrics: text("metrics"), Page: text("page"), Pprof: true, SetLogLevel: level.Set})
+	for path, want := range map[string]string{
+		"/metrics": "metrics", "/": "page", "/debug/pprof/": "goroutine", "/debug/pprof/cmdline": "test", "/debug/info": "feed-1",
+	} {
+		if a := do(t, h, "GET", path, ""); a.status != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %d %.200s", path, a.status, a.body)
+		}
+	}
+	for name, want := range map[string]slog.Level{"debug": slog.LevelDebug, "Error": slog.LevelError, "PANIC": slog.LevelError + 4} {
+		if a := do(t, h, "POST", "/api/v1/log", `{"log_level":"`+name+`"}`); a.status != 200 || a.body != "" || level.Level() != want {
+			t.Errorf("%s: %v, level %v", name, a, level.Level())
+		}
+	}
+	fixed := apiserver.New(&fake{}, apiserver.Options{Logger: discard()})
+	wantError(t, "fixed level", do(t, fixed, "POST", "/api/v1/log", `{"log_level":"info"}`), 400, "CDC:ErrAPIInvalidParam")
+}
+
+func TestDrain(t *testing.T) {
+	h := apiserver.New(&fake{tables: 3}, apiserver.Options{Logger: discard()})
+	a := do(t, h, "PUT", "/api/v1/captures/drain", `{"capture_id":"`+otherID+`"}`)
+	if a.status != 202 || a.body != "{\n    \"current_table_count\": 3\n}" {
+		t.Error(a)
+	}
+	loadDescription(t).check(t, "PUT", "/api/v1/captures/drain", a)
+}
+
+// TestForwarding: what is the owner's business is passed on with all that belongs to
+// it, and comes back as it is; a request does not go round and round.
+func TestForwarding(t *testing.T) {
+	o := apiserver.Options{Logger: discard()}
+	var seen *http.Request
+	atOwner := apiserver.New(&fake{err: cdc.ErrChangefeedExists}, o)
+	owner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = r; atOwner.ServeHTTP(w, r) }))
+	defer owner.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	f := &fake{owner: cdc.CaptureInfo{ID: otherID, Address: owner.Listener.Addr().String()}}
+	h := apiserver.New(f, o)
+	a := do(t, h, "POST", "/api/v1/changefeeds?x=1", `{"changefeed_id":"a","sink_uri":"x://"}`, func(r *http.Request) { r.Header.Set("X-Mine", "yes") })
+	wantError(t, "create", a, 400, "CDC:ErrChangeFeedAlreadyExists")
+	if seen.Header.Get("TiCDC-ForwardFromCapture") != captureID || seen.Header.Get("X-Mine") != "yes" || seen.URL.RawQuery != "x=1" {
+		t.Errorf("the owner saw %s %v", seen.URL, seen.Header)
+	}
+	seen = nil
+	if a := do(t, h, "GET", "/api/v1/status", ""); a.status != 200 || seen != nil {
+		t.Errorf("status is not local: %v", a)
+	}
+	loop := httptest.NewServer(nil)
+	f.owner.Address = loop.Listener.Addr().String()
+	loop.Config.Handler = h
+	wantError(t, "loop", do(t, h, "GET", "/api/v1/captures", ""), 500, "ErrRequestForwardErr")
+	loop.Close()
+	wantError(t, "nobody there", do(t, h, "GET", "/api/v1/captures", ""), 500, "ErrRequestForwardErr")
+	// A process that works alone answers whatever the headers say.
+	alone := apiserver.New(&fake{}, o)
+	if a := do(t, alone, "GET", "/api/v1/captures", "", func(r *http.Request) {
+		r.Header.Set("TiCDC-ForwardFromCapture", otherID)
+		r.Header.Set("TiCDC-ForwardTimes", "9")
+	}); a.status != 200 {
+		t.Error(a)
+	}
+}
+
+// TestClients lets a hundred clients loose on ten changefeeds: whatever they do at
+// once, each answer is one that it could be alone.
+func TestClients(t *testing.T) {
+	d := newDaemon(t)
+	doc := loadDescription(t)
+	table := d.cluster.CreateTable("shop", "items", cdctest.Int("id").PrimaryKey())
+	table.Insert(1)
+	allowed := map[string]bool{
+		"CDC:ErrChangeFeedAlreadyExists": true, "CDC:ErrChangeFeedNotExists": true, "CDC:ErrChangefeedUpdateRefused": true,
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var group sync.WaitGroup
+	for client := range 100 {
+		rng := rand.New(rand.NewPCG(seed, uint64(client)))
+		group.Go(func() {
+			for range 12 {
+				path := fmt.Sprintf("/api/v1/changefeeds/f%d", rng.IntN(10))
+				method, body := "GET", ""
+				switch rng.IntN(8) {
+				case 0, 1:
+					method, body = "POST", fmt.Sprintf(`{"changefeed_id":%q,"sink_uri":"blackhole://"}`, path[len("/api/v1/changefeeds/"):])
+					path = "/api/v1/changefeeds"
+				case 2:
+					method, path = "POST", path+"/pause"
+				case 3:
+					method, path = "POST", path+"/resume"
+				case 4:
+					method, body = "PUT", fmt.Sprintf(`{"mounter_worker_num":%d}`, 1+rng.IntN(100))
+				case 5:
+					method = "DELETE"
+				case 6:
+					path = "/api/v1/changefeeds?state=all"
+				}
+				a, err := d.send(method, path, body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				doc.check(t, method, path, a)
+				var e struct {
+					Code string `json:"error_code"`
+				}
+				if a.status >= 400 && (json.Unmarshal([]byte(a.body), &e) != nil || !allowed[e.Code]) {
+					t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for i := range 10 {
+		path := fmt.Sprintf("/api/v1/changefeeds/f%d", i)
+		if a := d.call("DELETE", path, ""); a.status != 202 && a.status != 400 {
+			t.Errorf("%s: %v", path, a)
+		}
+	}
+	if a := d.call("GET", "/api/v1/changefeeds?state=all", ""); a.body != "[]" {
+		t.Errorf("left: %s", a.body)
+	}
+}
+
+// FuzzBodies sends anything to whatever reads a body.
+func FuzzBodies(f *testing.F) {
+	for _, body := range []string{
+		``, `{}`, `null`, `[]`, `{"changefeed_id":"a","sink_uri":"blackhole://","start_ts":1}`, `{"sink_config":null}`,
+		`{"sink_config":{"dispatchers":[{"matcher":["test1.*"],"dispatcher":"rowid"}],"protocal":"default"}}`,
+		`{"capture_id":"a","table_id":9223372036854775808}`, `{"log_level":"debug"}`, `{"changefeed_error_stuck_duration":"x"}`,
+		`{"filter":{"event-filters":[{}]},"consistent":{"level":{}}}`, "{\"changefeed_id\":\"\x00\xff\"}", `{"target_ts":-1}`, `{"target_ts":1e400}`,
+		strings.Repeat(`{"filter":`, 20000),
+	} {
+		f.Add(body)
+	}
+	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), SetLogLevel: func(slog.Level) {}})
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, call := range [][2]string{
+			{"POST", "/api/v1/changefeeds"}, {"PUT", "/api/v1/changefeeds/a"}, {"POST", "/api/v1/changefeeds/a/tables/move_table"},
+			{"PUT", "/api/v1/captures/drain"}, {"POST", "/api/v1/log"},
+		} {
+			a := do(t, h, call[0], call[1], body)
+			if a.status == 200 || a.status == 202 {
+				continue
+			}
+			wantError(t, call[1], a, 400, "CDC:ErrAPIInvalidParam")
+		}
+	})
+}
