@@ -77,11 +77,15 @@ func newCaptures(t *testing.T, n int) *captures {
 // watch sets the sink up: from here on, changes are checked.
 func (c *captures) watch() event.Ts {
 	start := c.upstream.Oracle().Now()
+	c.watchFrom(start)
+	return start
+}
+
+func (c *captures) watchFrom(start event.Ts) {
 	c.target = &sharedSink{
 		Validator: cdctest.Validate(nil, cdctest.ValidatorConfig{StartTs: start, Base: c.upstream.State(start), Concurrent: true}),
-		acked:     map[string]bool{}, writers: map[int64]string{}, ddls: map[event.Ts]int{},
+		acked:     map[string]bool{}, writers: map[int64]string{}, ddls: map[event.Ts]int{}, ddlBy: map[event.Ts]string{},
 	}
-	return start
 }
 
 // join adds a capture and waits until it is well.
@@ -106,7 +110,7 @@ func (c *captures) join() *clusterNode {
 		Openers: sink.Openers{"test": func(context.Context, *url.URL, sink.Config) (sink.Sink, io.Closer, error) {
 			return writer{n.id, c.target}, closeFunc(func() {}), nil
 		}},
-		CheckpointInterval: 20 * time.Millisecond, Logger: c.log,
+		CheckpointInterval: 20 * time.Millisecond, RetryTimeout: 3 * time.Second, Logger: c.log,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -228,13 +232,15 @@ type sharedSink struct {
 	*cdctest.Validator
 	// block, if set, stands before every write until it is closed or the write is
 	// given up.
-	block atomic.Pointer[chan struct{}]
+	block, blockDDL atomic.Pointer[chan struct{}]
+	// fail, if set, is what every write of rows returns.
+	fail atomic.Pointer[error]
 
 	mu       sync.Mutex
 	acked    map[string]bool // changes, by key and commit ts
 	writers  map[int64]string
 	ddls     map[event.Ts]int
-	running  int // DDLs in progress
+	ddlBy    map[event.Ts]string // who executes it
 	repeated int
 	problems []string
 }
@@ -253,8 +259,21 @@ func (s *sharedSink) Err() error {
 	return s.Validator.Err()
 }
 
-func (s *sharedSink) wait(ctx context.Context) error {
-	block := s.block.Load()
+// lacks reports whether the change of a table at ts has not arrived.
+func (s *sharedSink) lacks(table int64, ts event.Ts) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.acked[fmt.Sprintf("%d %d", table, ts)]
+}
+
+// executing returns who is at a DDL.
+func (s *sharedSink) executing(ddl event.Ts) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ddlBy[ddl]
+}
+
+func wait(ctx context.Context, block *chan struct{}) error {
 	if block == nil {
 		return nil
 	}
@@ -284,7 +303,10 @@ func (w writer) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
 		}
 	}
 	w.mu.Unlock()
-	err := w.wait(ctx)
+	err := wait(ctx, w.block.Load())
+	if fail := w.fail.Load(); err == nil && fail != nil {
+		err = *fail
+	}
 	if err == nil && len(fresh) > 0 {
 		err = w.Validator.WriteRows(ctx, fresh)
 	}
@@ -294,23 +316,31 @@ func (w writer) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
 	if err == nil {
 		for _, r := range fresh {
 			w.acked[changeKey(r)] = true
+			w.acked[fmt.Sprintf("%d %d", r.PhysicalTableID, r.CommitTs)] = true
 		}
 	}
 	return err
 }
 
 func (w writer) WriteDDL(ctx context.Context, ddl *event.DDL) error {
-	if err := w.wait(ctx); err != nil {
-		return err
+	w.mu.Lock()
+	if other := w.ddlBy[ddl.CommitTs]; other != "" {
+		w.problems = append(w.problems, fmt.Sprintf("DDL of %d is executed by %s and %s at once", ddl.CommitTs, other, w.capture))
+	}
+	w.ddlBy[ddl.CommitTs] = w.capture
+	done := w.ddls[ddl.CommitTs] > 0
+	w.mu.Unlock()
+	err := wait(ctx, w.blockDDL.Load())
+	if err == nil && !done {
+		err = w.Validator.WriteDDL(ctx, ddl)
 	}
 	w.mu.Lock()
-	w.ddls[ddl.CommitTs]++
-	again := w.ddls[ddl.CommitTs] > 1
-	w.mu.Unlock()
-	if again {
-		return nil
+	defer w.mu.Unlock()
+	delete(w.ddlBy, ddl.CommitTs)
+	if err == nil {
+		w.ddls[ddl.CommitTs]++
 	}
-	return w.Validator.WriteDDL(ctx, ddl)
+	return err
 }
 
 func (w writer) WriteCheckpoint(ctx context.Context, ts event.Ts) error {

@@ -153,15 +153,17 @@ func (p *planner) current(m Member) bool {
 
 // restart is where a span of a member goes on if the member has died: at what it
 // reported, at what is known to be acknowledged by everybody, or where it began.
+// That a span was stopped at a checkpoint is true whatever the member was assigned
+// later; what it reports of all its spans together is about those it had then.
 func (p *planner) restart(m Member, id int64) event.Ts {
 	ts := max(p.assignments[m].Spans[id], p.checkpoint)
-	if !p.current(m) {
-		return ts
-	}
 	if stopped, ok := p.positions[m].Stopped[id]; ok {
 		return max(ts, stopped)
 	}
-	return max(ts, p.positions[m].CheckpointTs)
+	if p.current(m) {
+		ts = max(ts, p.positions[m].CheckpointTs)
+	}
+	return ts
 }
 
 // collectDead makes orphans of the spans of members that have died.
