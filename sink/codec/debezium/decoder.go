@@ -7,6 +7,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // DecoderConfig configures a Decoder. The zero value is valid.
@@ -26,6 +27,8 @@ type Decoder struct {
 	cfg DecoderConfig
 	// tables holds, by name, the last schema and what it says.
 	tables map[string]*knownTable
+	// guesses are the tables of messages without a schema.
+	guesses tables.Cache
 }
 
 // knownTable is a table as the schema of a message describes it.

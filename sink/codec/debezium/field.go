@@ -234,7 +234,7 @@ func appendValue(b []byte, c *planColumn, v event.Value) []byte {
 	case formNumber, formDecimal:
 		return v.AppendText(b)
 	case formFloat:
-		return appendFloat(b, v)
+		return column.AppendJSONFloat(b, v)
 	case formBytes:
 		return jsontext.AppendBase64(b, v.Bytes())
 	case formBool:
@@ -275,18 +275,4 @@ func appendTime(b []byte, f form, optional bool, v event.Value) []byte {
 	b = v.AppendText(b)
 	b[start+len("2024-05-21")] = 'T'
 	return append(b, `Z"`...)
-}
-
-// appendFloat writes a number as encoding/json does.
-func appendFloat(b []byte, v event.Value) []byte {
-	bits := 64
-	if v.Kind() == event.KindFloat32 {
-		bits = 32
-	}
-	f, format := v.Float64(), byte('f')
-	const first, last = 1e-6, 1e21
-	if abs := max(f, -f); abs != 0 && (abs < first || abs >= last) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(b, f, format, -1, bits)
 }

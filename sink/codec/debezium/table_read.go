@@ -9,6 +9,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/column"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // table returns the table of a row: as the schema describes it, or as the
@@ -24,7 +25,7 @@ func (d *Decoder) table(p *payload, key, schema jsontext.Value) (*event.TableInf
 				return t, nil
 			}
 		}
-		return p.guess(keys)
+		return d.guess(p, keys)
 	}
 	name := p.schema + "." + p.table
 	text := string(schema) + "\x00" + strings.Join(keys, "\x00")
@@ -48,9 +49,17 @@ func names(v jsontext.Value) ([]string, error) {
 	var out []string
 	err := v.Members(func(name string, _ jsontext.Value) error {
 		out = append(out, name)
-		return nil
+		return checkColumns(len(out))
 	})
 	return out, err
+}
+
+// checkColumns bounds what a malformed message can cost.
+func checkColumns(n int) error {
+	if n > tables.MaxColumns {
+		return fmt.Errorf("more than %d columns", tables.MaxColumns)
+	}
+	return nil
 }
 
 func setHandleKey(t *event.TableInfo, keys []string) {
@@ -62,7 +71,7 @@ func setHandleKey(t *event.TableInfo, keys []string) {
 }
 
 // guess makes a table from a row without a schema.
-func (p *payload) guess(keys []string) (*event.TableInfo, error) {
+func (d *Decoder) guess(p *payload, keys []string) (*event.TableInfo, error) {
 	t := &event.TableInfo{Schema: p.schema, Table: p.table}
 	image := p.after
 	if image.IsNull() {
@@ -81,16 +90,41 @@ func (p *payload) guess(keys []string) (*event.TableInfo, error) {
 			return err
 		}
 		t.Columns = append(t.Columns, c)
-		return nil
+		return checkColumns(len(t.Columns))
 	})
+	if err != nil {
+		return nil, err
+	}
 	setHandleKey(t, keys)
-	return t, err
+	return d.share(t), nil
 }
 
 func addColumn(t *event.TableInfo, c *event.ColumnInfo, typeName string) error {
-	err := column.SetType(c, typeName)
+	if err := column.SetType(c, typeName); err != nil {
+		return err
+	}
 	t.Columns = append(t.Columns, *c)
-	return err
+	return checkColumns(len(t.Columns))
+}
+
+// share returns the table that earlier rows with the same columns have, if any.
+func (d *Decoder) share(t *event.TableInfo) *event.TableInfo {
+	d.guesses.Begin()
+	d.guesses.Add(t.Schema)
+	d.guesses.Add(t.Table)
+	for i := range t.Columns {
+		d.guesses.Add(t.Columns[i].Name)
+		d.guesses.AddNumber(uint64(t.Columns[i].Type))
+		d.guesses.AddNumber(uint64(t.Columns[i].Flag))
+	}
+	for _, offset := range t.HandleKey {
+		d.guesses.AddNumber(uint64(offset))
+	}
+	if known := d.guesses.Table(); known != nil {
+		return known
+	}
+	d.guesses.Keep(t)
+	return t
 }
 
 // readColumns finds the fields of the images in the schema of a value.
@@ -104,8 +138,11 @@ func readColumns(schema jsontext.Value) ([]event.ColumnInfo, error) {
 		found = true
 		return eachField(field, func(name string, field jsontext.Value) error {
 			c, err := readField(name, field)
+			if err != nil {
+				return err
+			}
 			out = append(out, c)
-			return err
+			return checkColumns(len(out))
 		})
 	})
 	if err == nil && !found {
@@ -296,13 +333,16 @@ func readTable(t *event.TableInfo, v jsontext.Value) error {
 		case "primaryKeyColumnNames":
 			return v.Elements(func(v jsontext.Value) error {
 				keys = append(keys, v.Text())
-				return nil
+				return checkColumns(len(keys))
 			})
 		case "columns":
 			return v.Elements(func(v jsontext.Value) error {
 				c, err := readTableColumn(v)
+				if err != nil {
+					return err
+				}
 				t.Columns = append(t.Columns, c)
-				return err
+				return checkColumns(len(t.Columns))
 			})
 		}
 		return nil

@@ -159,7 +159,7 @@ func (w *avroWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	b = avrobinary.AppendString(b, ddl.Query)
 	b = avrobinary.AppendLong(b, int64(ddl.CommitTs))
 	b = avrobinary.AppendLong(b, now)
-	after, before := tables(ddl)
+	after, before := tablesOf(ddl)
 	for _, t := range []*event.TableInfo{after, before} {
 		if t == nil {
 			b = append(b, 0)

@@ -164,7 +164,6 @@ func readAvroSchema(r *avrobinary.Reader) *event.TableInfo {
 		r.Items(func() { index.Columns = append(index.Columns, event.IndexColumn{Name: r.String(), Length: -1}) })
 		t.Indexes = append(t.Indexes, index)
 	})
-	setKeys(t)
 	return t
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // DecoderConfig configures a Decoder. The zero value is valid.
@@ -17,7 +18,8 @@ type DecoderConfig struct {
 	// TimeZone is the zone of that name, if the machine has no data of it. Other
 	// names in messages are looked up in the machine's time zone data.
 	TimeZone *time.Location
-	// MaxPending bounds the bytes of messages that wait for a schema. Defaults to 64 MiB.
+	// MaxPending bounds the memory of messages that wait for a schema, about four
+	// times their bytes. Defaults to 64 MiB.
 	MaxPending int
 }
 
@@ -104,8 +106,15 @@ func (d *Decoder) Decode(_, value []byte) ([]codec.Event, error) {
 		return nil, fmt.Errorf("decode message of the simple protocol: %w", err)
 	}
 	m.size = len(value)
+	// A row in memory takes several times its message.
+	const sizeInMemory = 4
+	m.size *= sizeInMemory
 	for _, t := range []*event.TableInfo{m.before, m.schema} {
 		if t != nil {
+			if len(t.Columns) > tables.MaxColumns || len(t.Indexes) > tables.MaxColumns {
+				return nil, fmt.Errorf("decode message of the simple protocol: a table of more than %d columns or indexes", tables.MaxColumns)
+			}
+			setKeys(t)
 			d.remember(t)
 		}
 	}
@@ -137,7 +146,7 @@ func (d *Decoder) wait(m *message) error {
 		if len(first) == 0 {
 			first = []*message{m}
 		}
-		return fmt.Errorf("decode message of the simple protocol: no BOOTSTRAP or DDL with version %d of %s.%s has come in %d bytes of messages",
+		return fmt.Errorf("decode message of the simple protocol: no BOOTSTRAP or DDL with version %d of %s.%s has come, and messages of %d bytes wait",
 			first[0].key.version, first[0].key.schema, first[0].key.table, d.bytes)
 	}
 	d.pending = append(d.pending, m)
@@ -232,7 +241,7 @@ func (s *schemaEntry) tableOf(m *message) *event.TableInfo {
 	for i := range missing {
 		missing[i] = true
 	}
-	for _, x := range members {
+	for _, x := range members[:min(len(members), len(s.table.Columns))] {
 		if i := s.table.ColumnOffset(x.name); i >= 0 {
 			missing[i] = false
 		}
@@ -247,6 +256,9 @@ func (s *schemaEntry) tableOf(m *message) *event.TableInfo {
 }
 
 func (d *Decoder) image(table *event.TableInfo, members []member) ([]event.Value, error) {
+	if len(members) > len(table.Columns) {
+		return nil, fmt.Errorf("%d values of %d columns", len(members), len(table.Columns))
+	}
 	image := make([]event.Value, len(table.Columns))
 	for _, m := range members {
 		i := table.ColumnOffset(m.name)

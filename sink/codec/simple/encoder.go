@@ -205,9 +205,9 @@ func (e *Encoder) AppendWatermark(dst *codec.Messages, _ string, ts event.Ts) er
 	return nil
 }
 
-// tables returns the tables that a DDL's message describes: after it, or of a
+// tablesOf returns the tables that a DDL's message describes: after it, or of a
 // dropped table what it was, and before it.
-func tables(ddl *event.DDL) (after, before *event.TableInfo) {
+func tablesOf(ddl *event.DDL) (after, before *event.TableInfo) {
 	if ddl.Table == nil {
 		return ddl.PreTable, ddl.PreTable
 	}

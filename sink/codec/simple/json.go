@@ -117,7 +117,7 @@ func (w *jsonWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	b = jsontext.AppendString(b, ddl.Query)
 	b = strconv.AppendUint(append(b, `,"commitTs":`...), uint64(ddl.CommitTs), 10)
 	b = strconv.AppendInt(append(b, `,"buildTs":`...), now, 10)
-	after, before := tables(ddl)
+	after, before := tablesOf(ddl)
 	if after != nil {
 		b = w.schema(append(b, `,"tableSchema":`...), after)
 	}

@@ -172,7 +172,6 @@ func readSchema(v jsontext.Value) (*event.TableInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	setKeys(t)
 	return t, nil
 }
 

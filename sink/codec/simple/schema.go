@@ -93,14 +93,21 @@ func hasSign(c *event.ColumnInfo) bool {
 // setKeys completes a table that was read from a message: the indexes' offsets,
 // the primary key's flag and the handle key.
 func setKeys(t *event.TableInfo) {
+	offsets := make(map[string]int, len(t.Columns))
+	for i := range t.Columns {
+		offsets[t.Columns[i].Name] = i
+	}
 	var best *event.IndexInfo
 	for i := range t.Indexes {
 		index := &t.Indexes[i]
 		notNull := len(index.Columns) > 0
 		for j := range index.Columns {
 			c := &index.Columns[j]
-			c.Offset = t.ColumnOffset(c.Name)
-			if c.Offset < 0 || !t.Columns[c.Offset].NotNull() {
+			offset, ok := offsets[c.Name]
+			if !ok {
+				offset = -1 // a virtual generated column
+			}
+			if c.Offset = offset; !ok || !t.Columns[c.Offset].NotNull() {
 				notNull = false
 			}
 		}

@@ -302,7 +302,7 @@ func TestPending(t *testing.T) {
 				t.Errorf("%s: got %+v", name, events)
 			}
 		}
-		d = simple.NewDecoder(simple.DecoderConfig{Format: f, TimeZone: tokyo, MaxPending: len(ms.At(0).Value) + 1})
+		d = simple.NewDecoder(simple.DecoderConfig{Format: f, TimeZone: tokyo, MaxPending: 4*len(ms.At(0).Value) + 1})
 		if _, err := d.Decode(nil, ms.At(0).Value); err != nil {
 			t.Error(err)
 		}

@@ -43,3 +43,18 @@ func AppendFloat(dst []byte, v event.Value) []byte {
 	}
 	return strconv.AppendFloat(dst, v.Float64(), 'f', -1, bits)
 }
+
+// AppendJSONFloat appends a FLOAT or DOUBLE as encoding/json does: with an exponent
+// from 1e21 up and below 1e-6.
+func AppendJSONFloat(dst []byte, v event.Value) []byte {
+	bits := 64
+	if v.Kind() == event.KindFloat32 {
+		bits = 32
+	}
+	f, format := v.Float64(), byte('f')
+	const first, last = 1e-6, 1e21
+	if abs := max(f, -f); abs != 0 && (abs < first || abs >= last) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(dst, f, format, -1, bits)
+}
