@@ -22,8 +22,12 @@ type Sink struct {
 	server server
 	log    *slog.Logger
 
-	// workers are the connections that are free; all are, when nothing is written.
-	workers chan *worker
+	// free are the connections that nobody uses; tokens are as many.
+	free struct {
+		sync.Mutex
+		workers []*worker
+	}
+	tokens  chan struct{}
 	batches sync.Pool // of *batch
 	closing sync.Once
 
@@ -48,7 +52,7 @@ func New(ctx context.Context, db *sql.DB, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger, workers: make(chan *worker, cfg.WorkerCount), seed: maphash.MakeSeed()}
+	s := &Sink{db: db, ddlDB: db, cfg: cfg, server: server, log: cfg.Logger, tokens: make(chan struct{}, cfg.WorkerCount), seed: maphash.MakeSeed()}
 	s.safeUntil.Store(uint64(cfg.SafeUntil))
 	if cfg.ExactlyOnce {
 		if err := s.makeProgressTable(ctx); err != nil {
@@ -56,9 +60,9 @@ func New(ctx context.Context, db *sql.DB, cfg Config) (*Sink, error) {
 		}
 	}
 	for range cfg.WorkerCount {
-		s.workers <- &worker{sink: s, script: script{
+		s.giveWorker(&worker{sink: s, script: script{
 			joined: server.multiStatements, maxPacket: min(server.maxPacket/4, maxPacketBytes),
-		}}
+		}})
 	}
 	return s, nil
 }
@@ -71,9 +75,12 @@ const maxPacketBytes = 4 << 20
 func (s *Sink) Close() error {
 	s.closing.Do(func() {
 		for range s.cfg.WorkerCount {
-			(<-s.workers).close()
+			<-s.tokens
 		}
-		close(s.workers)
+		close(s.tokens)
+		for _, w := range s.free.workers {
+			w.close()
+		}
 	})
 	return nil
 }

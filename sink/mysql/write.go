@@ -219,20 +219,31 @@ func (s *Sink) retry(ctx context.Context, write func() error, explain func(error
 
 var errClosed = errors.New("MySQL sink is closed")
 
-// takeWorker waits for a free connection.
+// takeWorker waits for a free connection. It returns the one that was used last,
+// whose statements are prepared.
 func (s *Sink) takeWorker(ctx context.Context) (*worker, error) {
 	select {
-	case w, ok := <-s.workers:
+	case _, ok := <-s.tokens:
 		if !ok {
 			return nil, errClosed
 		}
-		return w, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	s.free.Lock()
+	defer s.free.Unlock()
+	last := len(s.free.workers) - 1
+	w := s.free.workers[last]
+	s.free.workers = s.free.workers[:last]
+	return w, nil
 }
 
-func (s *Sink) giveWorker(w *worker) { s.workers <- w }
+func (s *Sink) giveWorker(w *worker) {
+	s.free.Lock()
+	s.free.workers = append(s.free.workers, w)
+	s.free.Unlock()
+	s.tokens <- struct{}{}
+}
 
 // takeBatch returns a batch for one call.
 func (s *Sink) takeBatch() *batch {
