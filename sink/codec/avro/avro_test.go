@@ -398,13 +398,19 @@ func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, erro
 	return b.Rows(), nil
 }
 
+func TestAllocations(t *testing.T) {
+	rowtest.CheckAllocs(t, mount, 1, func(table *event.TableInfo) codec.Encoder { return prepared(t, table) })
+}
+
+func prepared(t testing.TB, table *event.TableInfo) codec.Encoder {
+	e := avro.NewEncoder(avro.Config{}, &schemas{})
+	if err := e.Prepare(context.Background(), "topic", table); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 func BenchmarkAppendRows(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 4239, "narrow.update": 4201, "wide.insert": 38147, "wide.update": 38705}
-	rowtest.Bench(b, mount, 1, peer, func(table *event.TableInfo) codec.Encoder {
-		e := avro.NewEncoder(avro.Config{}, &schemas{})
-		if err := e.Prepare(context.Background(), "topic", table); err != nil {
-			b.Fatal(err)
-		}
-		return e
-	})
+	rowtest.Bench(b, mount, 1, peer, func(table *event.TableInfo) codec.Encoder { return prepared(b, table) })
 }

@@ -140,7 +140,7 @@ func connect(t *testing.T, what string, schema map[string]any, value any) {
 		}
 		return
 	}
-	ok := true
+	var ok bool
 	switch schema["type"] {
 	case "struct":
 		members, isObject := value.(map[string]any)
@@ -389,6 +389,10 @@ func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, erro
 		}
 	}
 	return b.Rows(), nil
+}
+
+func TestAllocations(t *testing.T) {
+	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
 }
 
 func BenchmarkSchema(b *testing.B) {

@@ -289,6 +289,10 @@ func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, erro
 	return b.Rows(), nil
 }
 
+func TestAllocations(t *testing.T) {
+	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
+}
+
 func BenchmarkAppendRows(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 3110, "narrow.update": 4341, "wide.insert": 28199}
 	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })

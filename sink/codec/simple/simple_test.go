@@ -425,6 +425,12 @@ func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, erro
 	return b.Rows(), nil
 }
 
+func TestAllocations(t *testing.T) {
+	for _, f := range formats {
+		rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return encoder(t, f) })
+	}
+}
+
 func bench(b *testing.B, f simple.Format, peer map[string]float64) {
 	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder {
 		e, err := simple.NewEncoder(simple.Config{Format: f})

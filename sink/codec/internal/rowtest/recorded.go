@@ -103,6 +103,31 @@ func Bench(b *testing.B, mount Mount, batch int, peer map[string]float64, open f
 	}
 }
 
+// CheckAllocs encodes recorded rows and fails if a row takes an allocation, once
+// plans and buffers are there.
+func CheckAllocs(t *testing.T, mount Mount, batch int, open func(*event.TableInfo) codec.Encoder) {
+	t.Helper()
+	for _, shape := range []string{"narrow", "wide"} {
+		for _, op := range []string{"insert", "update", "delete"} {
+			rows := Recorded(t, shape, op, mount)
+			enc := open(rows[0].Table)
+			var ms codec.Messages
+			per := testing.AllocsPerRun(3, func() {
+				ms.Reset()
+				for i := 0; i < len(rows); i += batch {
+					if err := enc.AppendRows(&ms, "topic", rows[i:min(i+batch, len(rows))]); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}) / float64(len(rows))
+			// What goes on beside the test may allocate a little.
+			if per > 0.1 {
+				t.Errorf("%s.%s: %.2f allocations per row", shape, op, per)
+			}
+		}
+	}
+}
+
 func benchRows(b *testing.B, enc codec.Encoder, rows []*event.RowChanged, batch int, peer float64) {
 	var ms codec.Messages
 	encode := func() {
