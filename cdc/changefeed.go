@@ -196,7 +196,8 @@ func (c *Changefeed) pipelineConfig(ctx context.Context, sorters *sorter.Pool, s
 		Mounter: NewMounter(storage, MounterOptions{}),
 		Filter:  c.cfg.Filter, Sink: c.cfg.Sink, SaveCheckpoint: c.saveCheckpoint,
 		StartTs: start, TargetTs: c.cfg.TargetTs, ForceReplicate: c.cfg.ForceReplicate,
-		WriteConcurrency: c.cfg.WriteConcurrency, BatchRows: c.cfg.BatchRows, BatchBytes: c.cfg.BatchBytes,
+		WholeTransactions: c.cfg.WholeTransactions,
+		WriteConcurrency:  c.cfg.WriteConcurrency, BatchRows: c.cfg.BatchRows, BatchBytes: c.cfg.BatchBytes,
 		CheckpointInterval: c.cfg.CheckpointInterval, RetryTimeout: c.cfg.RetryTimeout,
 		DrainTimeout: c.cfg.DrainTimeout, Logger: c.log,
 	}, nil

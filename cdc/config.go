@@ -44,6 +44,11 @@ type Config struct {
 	// WriteConcurrency is how many calls of the sink may overlap, each for another
 	// table. Defaults to 1: then a sink needs no lock.
 	WriteConcurrency int
+	// WholeTransactions delivers transactions whole, in commit order across all
+	// tables, to a Sink that is a sink.TransactionWriter. A DDL then waits for the rows
+	// of all tables, WriteConcurrency must be 1, and a transaction is held in memory
+	// as a whole, whatever the MemoryQuota.
+	WholeTransactions bool
 	// MemoryQuota bounds what the changefeed holds in memory: rows whose
 	// transactions have not ended, changes that wait for the sink, batches that are
 	// being written. What waits beyond it goes to SpillDir; a slow sink or a huge
@@ -87,6 +92,11 @@ const minMemoryQuota = 1 << 20
 var idPattern = regexp.MustCompile(`^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$`)
 
 // validate checks what can be checked without I/O.
+func isTransactionWriter(s sink.Sink) bool {
+	_, ok := s.(sink.TransactionWriter)
+	return ok
+}
+
 func (c *Config) validate() error {
 	switch {
 	case len(c.ID) > 128 || !idPattern.MatchString(c.ID):
@@ -95,6 +105,10 @@ func (c *Config) validate() error {
 		return errors.New("Config.Upstream is nil: get one from Dial")
 	case c.Sink == nil:
 		return errors.New("Config.Sink is nil: give a sink.Sink, such as a sink.RowFunc")
+	case c.WholeTransactions && !isTransactionWriter(c.Sink):
+		return fmt.Errorf("Config.WholeTransactions: %T is no sink.TransactionWriter: take another sink, or leave the option out", c.Sink)
+	case c.WholeTransactions && c.WriteConcurrency > 1:
+		return fmt.Errorf("Config.WholeTransactions: WriteConcurrency %d must be 1, because transactions are written in order", c.WriteConcurrency)
 	case c.TargetTs != 0 && c.TargetTs <= c.StartTs:
 		return fmt.Errorf("%w: Config.TargetTs %d, Config.StartTs %d", ErrTargetTsBeforeStartTs, c.TargetTs, c.StartTs)
 	case c.WriteConcurrency < 0 || c.BatchRows < 0 || c.BatchBytes < 0:

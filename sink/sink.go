@@ -33,6 +33,19 @@ type CheckpointWriter interface {
 	WriteCheckpoint(ctx context.Context, ts event.Ts) error
 }
 
+// TransactionWriter is an optional interface of a Sink, for changefeeds that keep
+// transactions whole (Config.WholeTransactions of package cdc). They call it
+// instead of WriteRows.
+type TransactionWriter interface {
+	// WriteTransactions delivers rows of all tables in the order of commit ts, then
+	// start ts. Every transaction of which a row is among them is there with all its
+	// rows: those of one physical table together, in the order of WriteRows, and the
+	// tables by id, so that a repeated transaction comes in the same order. Calls do not
+	// overlap, and every transaction of an earlier call comes before those of a later
+	// one. Otherwise it is like WriteRows.
+	WriteTransactions(ctx context.Context, rows []*event.RowChanged) error
+}
+
 // RowFunc is a Sink that passes rows to a function and ignores DDL.
 type RowFunc func(ctx context.Context, rows []*event.RowChanged) error
 

@@ -292,6 +292,9 @@ func (p *Pipeline) readyDDLsLocked() []*event.DDL {
 		if d.ready || !d.reachedLocked() || p.interferesLocked(i) {
 			continue
 		}
+		if p.cfg.WholeTransactions && (i > 0 || p.behindLocked(d.event.CommitTs)) {
+			break
+		}
 		d.ready = true
 		if p.cfg.ReadyDDL != nil {
 			outside = append(outside, d.event)
@@ -311,6 +314,11 @@ func (d *pendingDDL) reachedLocked() bool {
 		}
 	}
 	return true
+}
+
+// behindLocked reports whether any span has rows up to ts that are not written.
+func (p *Pipeline) behindLocked(ts event.Ts) bool {
+	return slices.ContainsFunc(p.allSpansLocked(), func(s *tableSpan) bool { return s.written < ts || s.running })
 }
 
 // interferesLocked reports whether DDL i must wait for an earlier one: one of
@@ -362,6 +370,9 @@ func (p *Pipeline) finishDDL(d *pendingDDL) {
 	}
 	for _, s := range d.touched {
 		p.queueLocked(s)
+	}
+	if p.cfg.WholeTransactions {
+		p.wakeTransactionsLocked() // every table has waited
 	}
 	p.mu.Unlock()
 	for _, s := range d.removed {

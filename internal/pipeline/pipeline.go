@@ -74,6 +74,10 @@ type Config struct {
 	TargetTs event.Ts
 	// ForceReplicate includes tables without a key.
 	ForceReplicate bool
+	// WholeTransactions delivers transactions of all tables whole and in commit
+	// order, to a Sink that is a sink.TransactionWriter. WriteConcurrency must be 1,
+	// and spans must not be assigned.
+	WholeTransactions bool
 	// WriteConcurrency is the number of calls of the sink that may overlap, 1 at least.
 	WriteConcurrency int
 	// BatchRows and BatchBytes bound one call of WriteRows.
@@ -130,6 +134,8 @@ type Pipeline struct {
 		// with resolved rows above their limit.
 		queue   []*tableSpan
 		blocked map[*tableSpan]struct{}
+		// transactionsDue: there may be transactions to write, if they are kept whole.
+		transactionsDue bool
 		// tasks come before spans: DDLs and checkpoints.
 		tasks []task
 		// ddls that have not been executed, in commit ts order; finished are those

@@ -10,6 +10,8 @@ type task struct {
 	result     chan error
 	checkpoint event.Ts
 	span       *tableSpan
+	// transactions: those of all spans that are complete.
+	transactions bool
 }
 
 // next blocks until there is something to do. It returns false when the
@@ -25,6 +27,9 @@ func (p *Pipeline) next() (task, bool) {
 			t := p.mu.tasks[0]
 			p.mu.tasks = p.mu.tasks[1:]
 			return t, true
+		case p.mu.transactionsDue:
+			p.mu.transactionsDue = false
+			return task{transactions: true}, true
 		case len(p.mu.queue) > 0:
 			s := p.mu.queue[0]
 			p.mu.queue = p.mu.queue[1:]
@@ -49,6 +54,10 @@ func (p *Pipeline) wakeSpan(s *tableSpan) {
 // queueLocked queues a span if it has rows and no worker has it. A worker that
 // has it looks again when it is done.
 func (p *Pipeline) queueLocked(s *tableSpan) {
+	if p.cfg.WholeTransactions {
+		p.wakeTransactionsLocked()
+		return
+	}
 	if s.queued || s.running || s.closed {
 		return
 	}
@@ -92,6 +101,9 @@ func (p *Pipeline) raiseLimits(resolved event.Ts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.ddlResolved = resolved
+	if p.cfg.WholeTransactions {
+		p.wakeTransactionsLocked()
+	}
 	for s := range p.mu.blocked {
 		if s.limitLocked() > s.written {
 			delete(p.mu.blocked, s)

@@ -64,7 +64,8 @@ func (s *tableSpan) Receive(kvs []event.RawKV) {
 // Resolve implements puller.Receiver.
 func (s *tableSpan) Resolve(ts event.Ts) {
 	s.sorter.Resolve(ts)
-	if rows, _ := s.sorter.Pending(); rows > 0 {
+	// Whole transactions wait for every span, also for those without rows.
+	if rows, _ := s.sorter.Pending(); rows > 0 || s.pipeline.cfg.WholeTransactions {
 		s.pipeline.wakeSpan(s)
 	}
 	s.pipeline.notify()
@@ -82,6 +83,9 @@ func (p *Pipeline) nameOf(s *tableSpan) string {
 // limitLocked returns the ts up to which the span's rows may be written now, as
 // far as DDLs and the target are concerned. The resolved ts comes on top.
 func (s *tableSpan) limitLocked() event.Ts {
+	if s.pipeline.cfg.WholeTransactions {
+		return s.pipeline.transactionLimitLocked()
+	}
 	limit := s.pipeline.mu.ddlResolved
 	if len(s.ddls) > 0 {
 		limit = min(limit, s.ddls[0].event.CommitTs)

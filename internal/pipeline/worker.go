@@ -39,6 +39,8 @@ func (p *Pipeline) work(ctx, writeCtx context.Context) error {
 			err = w.writeDDL(ctx, writeCtx, t.ddl)
 		case t.checkpoint != 0:
 			err = w.writeCheckpoint(ctx, writeCtx, t.checkpoint)
+		case t.transactions:
+			err = w.writeTransactions(ctx, writeCtx)
 		default:
 			err = w.writeSpan(ctx, writeCtx, t.span)
 		}
