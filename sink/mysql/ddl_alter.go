@@ -45,8 +45,7 @@ func (w *ddlRewriter) alterTable(s *ast.AlterTableStmt) error {
 		swaps = swaps || spec.Tp == ast.AlterTableExchangePartition
 	}
 	if separator == " " {
-		w.note("%s of %s, which concerns TiDB alone", w.ddl.Type, table.Name())
-		return nil
+		return nil // it concerns TiDB alone
 	}
 	w.add(sql, alterDone...)
 	w.plan.statements[0].swaps = swaps

@@ -31,6 +31,7 @@ const (
 	errNotPartitioned    = 1505
 	errNoSuchPartition   = 1507
 	errPartitionExists   = 1517
+	errPartitionName     = 1567
 	errUnknownPartition  = 1735
 	errForeignKeyExists  = 1826
 	errNoView            = 4092 // MariaDB
@@ -41,7 +42,7 @@ const (
 // or none, because a server executes it as a whole.
 var alterDone = []uint16{
 	errNoTable, errNoDatabase, errNoColumn, errColumnExists, errIndexExists, errTwoPrimaryKeys, errNoKeyColumn, errCannotDrop, errNoIndex,
-	errMaxValueLast, errRangeNotAscending, errListTwice, errNotPartitioned, errNoSuchPartition, errPartitionExists, errUnknownPartition,
+	errMaxValueLast, errRangeNotAscending, errListTwice, errNotPartitioned, errNoSuchPartition, errPartitionExists, errPartitionName, errUnknownPartition,
 	errForeignKeyExists, errNoTableDrop,
 }
 

@@ -37,7 +37,7 @@ type ddlPlan struct {
 	// the value that TiDB gave them.
 	timestamp time.Time
 	zone      time.Duration
-	// notes are what the downstream does not get, for the log.
+	// notes are what the downstream does not get though it matters there, for the log.
 	notes []string
 }
 
@@ -120,7 +120,13 @@ func (w *ddlRewriter) rewrite() error {
 }
 
 // rewriteQuery serves the kinds whose contents only the query has.
-func (w *ddlRewriter) rewriteQuery() error {
+func (w *ddlRewriter) rewriteQuery() (err error) {
+	defer func() {
+		// The parser panics on a number with more digits than it can hold.
+		if recover() != nil {
+			err = errors.New("its query cannot be read: a number in it may have too many digits")
+		}
+	}()
 	statements, err := parseDDL(w.ddl)
 	if err != nil {
 		return err
@@ -157,17 +163,11 @@ func (w *ddlRewriter) rewriteQuery() error {
 }
 
 // parseDDL reads the query as the upstream's session did.
-func parseDDL(ddl *event.DDL) (statements []ast.StmtNode, err error) {
-	defer func() {
-		// The parser panics on a number with more digits than it can hold.
-		if recover() != nil {
-			statements, err = nil, errors.New("parse its query: a number in it may have too many digits")
-		}
-	}()
+func parseDDL(ddl *event.DDL) ([]ast.StmtNode, error) {
 	p := parser.New()
 	p.SetSQLMode(mysql.SQLMode(ddl.SQLMode))
 	// Jobs have the query in UTF-8, whatever the session's character set.
-	statements, _, err = p.ParseSQL(ddl.Query, parser.CharsetConnection(mysql.DefaultCharset), parser.CollationConnection(mysql.DefaultCollationName))
+	statements, _, err := p.ParseSQL(ddl.Query, parser.CharsetConnection(mysql.DefaultCharset), parser.CollationConnection(mysql.DefaultCollationName))
 	if err != nil {
 		return nil, fmt.Errorf("parse its query: %w", err)
 	}
@@ -285,13 +285,24 @@ func (w *ddlRewriter) databaseOptions(options []*ast.DatabaseOption, create bool
 		cs = mysql.DefaultCharset
 	}
 	if collation == "" {
-		collation, _ = charset.GetDefaultCollation(cs)
+		collation = defaultCollation(cs)
 	}
 	kept = append(kept, &ast.DatabaseOption{Tp: ast.DatabaseOptionCharset, Value: cs})
 	if collation != "" {
 		kept = append(kept, &ast.DatabaseOption{Tp: ast.DatabaseOptionCollate, Value: w.collation(collation)})
 	}
 	return kept
+}
+
+// defaultCollation is TiDB's collation of a character set. The parser's is that of
+// clusters without TiDB's new collations.
+func defaultCollation(cs string) string {
+	switch strings.ToLower(cs) {
+	case "gbk", "gb18030":
+		return strings.ToLower(cs) + "_chinese_ci"
+	}
+	collation, _ := charset.GetDefaultCollation(cs)
+	return collation
 }
 
 // createView makes a view that runs as the sink's user: the upstream's need not

@@ -19,6 +19,7 @@ const (
 	errReadOnly       = 1238
 	errNotPrivileged  = 1227
 	errGlobalVariable = 1229
+	errPrivilegeCheck = 8121 // TiDB
 )
 
 // setDDLSession prepares a session for one DDL.
