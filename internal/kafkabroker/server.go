@@ -169,7 +169,8 @@ func (s *Server) properties() []string {
 		"log.dirs=" + s.data(), "auto.create.topics.enable=false", "group.initial.rebalance.delay.ms=0",
 		"offsets.topic.replication.factor=1", "offsets.topic.num.partitions=1",
 		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "transaction.state.log.num.partitions=2",
-		"share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
+		// Until the session of a killed server has timed out, it cannot start anew.
+		"broker.session.timeout.ms=2000", "broker.heartbeat.interval.ms=500",
 	}, more...)
 }
 
