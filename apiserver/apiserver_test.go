@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -185,6 +186,83 @@ func TestCreateMakesUpAnID(t *testing.T) {
 		t.Errorf("GET %s: %d %s", a.header.Get("Location"), got.status, got.body)
 	}
 }
+
+// TestBodies: what the fields of a body become, the documentation's misprints among them.
+func TestBodies(t *testing.T) {
+	var f fake
+	h := apiserver.New(&f, apiserver.Options{Logger: discard()})
+	const body = `{"changefeed_id":"a","sink_uri":"kafka://h/t","start_ts":5,"target_ts":18446744073709551615,"force_replicate":true,
+		"ignore_ineligible_table":true,"filter_rules":["foo*.*","bar*.*"],"ignore_txn_start_ts":[1,2],"mounter_worker_num":8,
+		"memory_quota":1048576,"timezone":"UTC",
+		"sink_config":{"dispatchers":[{"matcher":["test1.*","test2.*"],"dispatcher":"ts"},{"matcher":["test3.*","test4.*"],"dispatcher":"rowid"}],
+		"protocal":"default"}}`
+	if a := do(t, h, "POST", "/api/v1/changefeeds", body); a.status != 202 {
+		t.Fatal(a)
+	}
+	want := cdc.Spec{
+		ID: "a", SinkURI: "kafka://h/t", StartTs: 5, TargetTs: 18446744073709551615, ForceReplicate: true, IgnoreIneligibleTables: true,
+		Filter:  filter.Config{Rules: []string{"foo*.*", "bar*.*"}, IgnoreTxnStartTs: []event.Ts{1, 2}},
+		Mounter: cdc.MounterSpec{WorkerNum: 8}, MemoryQuota: 1 << 20, TimeZone: "UTC",
+		Sink: sink.Options{Protocol: "default", Dispatchers: []sink.DispatchRule{
+			{Matcher: []string{"test1.*", "test2.*"}, Dispatcher: "ts"}, {Matcher: []string{"test3.*", "test4.*"}, Dispatcher: "rowid"},
+		}},
+	}
+	if !reflect.DeepEqual(f.spec, want) {
+		t.Errorf("got  %+v\nwant %+v", f.spec, want)
+	}
+	// An update changes what is not zero, and replaces the whole of sink_config.
+	if a := do(t, h, "PUT", "/api/v1/changefeeds/a", `{"start_ts":9,"force_replicate":false,"target_ts":0,"filter_rules":[],
+		"ignore_txn_start_ts":[3],"mounter_worker_num":32,"sink_config":{"protocol":"avro","protocal":"csv"}}`); a.status != 202 {
+		t.Fatal(a)
+	}
+	want.Filter.IgnoreTxnStartTs, want.Mounter.WorkerNum, want.Sink = []event.Ts{3}, 32, sink.Options{Protocol: "avro"}
+	if !reflect.DeepEqual(f.spec, want) {
+		t.Errorf("updated\ngot  %+v\nwant %+v", f.spec, want)
+	}
+}
+
+// TestSecretsAreMasked plants one wherever a body can hold it, and looks for it in
+// every answer and in the log.
+func TestSecretsAreMasked(t *testing.T) {
+	const canary = "canary-5b1c"
+	var mu sync.Mutex
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(p)
+	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	d := newDaemon(t, func(o *apiserver.Options) { o.Logger = logger })
+	body := strings.ReplaceAll(`{"changefeed_id":"a","sink_uri":"blackhole://u:SECRET@h/t?sasl-password=SECRET&x=SECRET","filter_rules":["a.*"],
+		"sink_config":{"schema-registry":"http://u:SECRET@h","kafka-config":{"sasl-password":"SECRET","sasl-oauth-client-secret":"SECRET",
+		"large-message-handle":{"claim-check-storage-uri":"s3://b/?secret-access-key=SECRET"}}}}`, "SECRET", canary)
+	var answers []answer
+	answers = append(answers, d.call("POST", "/api/v1/changefeeds", body), d.call("POST", "/api/v1/changefeeds", body),
+		d.call("POST", "/api/v1/changefeeds", strings.Replace(body, "blackhole", "mysql", 1)),
+		d.call("POST", "/api/v1/changefeeds", body+"}"), d.call("PUT", "/api/v1/changefeeds/a", body))
+	for _, path := range []string{"/api/v1/changefeeds?state=all", "/api/v1/changefeeds/a", "/api/v1/changefeeds/a?config=true", "/debug/info"} {
+		answers = append(answers, d.call("GET", path, ""))
+	}
+	d.call("POST", "/api/v1/changefeeds/a/pause", "")
+	answers = append(answers, d.call("PUT", "/api/v1/changefeeds/a", strings.Replace(body, "blackhole", "mysql", 1)), d.call("PUT", "/api/v1/changefeeds/a", body))
+	for _, a := range answers {
+		if strings.Contains(a.body, canary) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if strings.Contains(log.String(), canary) {
+		t.Errorf("the log has it:\n%s", log.String())
+	}
+	if answers[0].status != 202 || !strings.Contains(answers[6].body, "blackhole://u:xxxxx@h/t") {
+		t.Errorf("%v\n%v", answers[0], answers[6])
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestListByState has a changefeed in every state.
 func TestListByState(t *testing.T) {
@@ -444,7 +522,7 @@ func TestClients(t *testing.T) {
 	for client := range 100 {
 		rng := rand.New(rand.NewPCG(seed, uint64(client)))
 		group.Go(func() {
-			for range 12 {
+			for range 8 {
 				path := fmt.Sprintf("/api/v1/changefeeds/f%d", rng.IntN(10))
 				method, body := "GET", ""
 				switch rng.IntN(8) {
@@ -500,8 +578,8 @@ func FuzzBodies(f *testing.F) {
 	} {
 		f.Add(body)
 	}
-	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), SetLogLevel: func(slog.Level) {}})
 	f.Fuzz(func(t *testing.T, body string) {
+		h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), SetLogLevel: func(slog.Level) {}})
 		for _, call := range [][2]string{
 			{"POST", "/api/v1/changefeeds"}, {"PUT", "/api/v1/changefeeds/a"}, {"POST", "/api/v1/changefeeds/a/tables/move_table"},
 			{"PUT", "/api/v1/captures/drain"}, {"POST", "/api/v1/log"},

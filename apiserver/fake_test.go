@@ -14,6 +14,7 @@ type fake struct {
 	owner  cdc.CaptureInfo
 	feeds  []cdc.ChangefeedInfo
 	tables int
+	spec   cdc.Spec // of the last create or update
 }
 
 var _ apiserver.Controller = (*fake)(nil)
@@ -30,6 +31,7 @@ func (f *fake) Owner(context.Context) (cdc.CaptureInfo, error) {
 }
 
 func (f *fake) CreateChangefeed(_ context.Context, spec cdc.Spec) (cdc.ChangefeedInfo, error) {
+	f.spec = spec
 	return cdc.ChangefeedInfo{Spec: spec}, f.err
 }
 
@@ -37,7 +39,7 @@ func (f *fake) UpdateChangefeed(_ context.Context, _ string, change func(*cdc.Sp
 	if f.err != nil {
 		return f.err
 	}
-	return change(&cdc.Spec{})
+	return change(&f.spec)
 }
 func (f *fake) PauseChangefeed(context.Context, string) error  { return f.err }
 func (f *fake) ResumeChangefeed(context.Context, string) error { return f.err }

@@ -21,11 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// The TiKV client leaves these behind.
-		goleak.IgnoreAnyFunction("github.com/tikv/client-go/v2/util/async.(*RunLoop).Exec"),
-		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
-	)
+	goleak.VerifyTestMain(m)
 }
 
 const (
@@ -55,10 +51,14 @@ func newDaemon(t *testing.T, change ...func(*apiserver.Options)) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { up.Close() })
+	o := apiserver.Options{TimeZone: time.UTC, Logger: discard(), SetLogLevel: func(slog.Level) {}}
+	for _, c := range change {
+		c(&o)
+	}
 	capture, err := cdc.NewCapture(cdc.CaptureConfig{
 		Upstream: up, Openers: sink.Openers{"blackhole": blackhole.Open}, DataDir: t.TempDir(), ID: captureID,
 		Address: "127.0.0.1:8300", Version: "v5.2.0-master-dirty", GitHash: "f191cd00c53fdf7a2b1c9308a355092f9bf8824e",
-		ErrorCode: apiserver.ErrorCode, CheckpointInterval: time.Millisecond,
+		ErrorCode: apiserver.ErrorCode, Logger: o.Logger, CheckpointInterval: time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,10 +73,6 @@ func newDaemon(t *testing.T, change ...func(*apiserver.Options)) *daemon {
 			t.Errorf("Run returned %v", err)
 		}
 	})
-	o := apiserver.Options{TimeZone: time.UTC, Logger: discard(), SetLogLevel: func(slog.Level) {}}
-	for _, c := range change {
-		c(&o)
-	}
 	d := &daemon{t: t, cluster: cluster, capture: capture, server: httptest.NewServer(apiserver.New(capture, o))}
 	t.Cleanup(d.server.Close)
 	d.await("the capture is ready", func() bool { return capture.Health(t.Context()) == nil })
