@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/apiserver"
@@ -62,18 +63,26 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 	}
 	build := readBuildInfo()
 	log.Info("server starts", "version", build.Version, "git_hash", build.GitHash, "addr", listener.Addr(), "advertise_addr", cfg.AdvertiseAddr, "pd", cfg.PD)
-	up, err := cdc.Dial(ctx, cdc.UpstreamConfig{
+	upstream := cdc.UpstreamConfig{
 		PD: cfg.pd(), CA: cfg.Security.CAPath, Cert: cfg.Security.CertPath, Key: cfg.Security.KeyPath, Logger: log,
-	})
+	}
+	up, err := cdc.Dial(ctx, upstream)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.Close()) }()
+	var etcd *clientv3.Client // nil if standalone
+	if !cfg.Standalone {
+		if etcd, err = cdc.DialEtcd(upstream); err != nil {
+			return err
+		}
+		defer etcd.Close()
+	}
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	sinks := newSinkMetrics(registry)
-	node, err := newCapture(cfg, up, sinks.observe(backends()), build, log)
+	node, err := newCapture(cfg, up, etcd, sinks.observe(backends()), build, log)
 	if err != nil {
 		return err
 	}
@@ -93,13 +102,13 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 	return nil
 }
 
-func newCapture(cfg *serverConfig, up *cdc.Upstream, openers sink.Openers, build buildInfo, log *slog.Logger) (*cdc.Capture, error) {
+func newCapture(cfg *serverConfig, up *cdc.Upstream, etcd *clientv3.Client, openers sink.Openers, build buildInfo, log *slog.Logger) (*cdc.Capture, error) {
 	zone, err := cfg.zone()
 	if err != nil {
 		return nil, err
 	}
 	return cdc.NewCapture(cdc.CaptureConfig{
-		Upstream: up, Openers: openers, DataDir: cfg.DataDir, Address: cfg.AdvertiseAddr, ClusterID: cfg.ClusterID,
+		Upstream: up, Etcd: etcd, SessionTTL: time.Duration(cfg.CaptureSessionTTL) * time.Second, Openers: openers, DataDir: cfg.DataDir, Address: cfg.AdvertiseAddr, ClusterID: cfg.ClusterID,
 		Version: build.Version, GitHash: build.GitHash, GCTTL: time.Duration(cfg.GCTTL) * time.Second, TimeZone: zone,
 		MemoryQuota: cfg.MemoryQuota, ErrorCode: apiserver.ErrorCode, Logger: log,
 	})
