@@ -13,7 +13,8 @@ type Config struct {
 	NoOldValue bool
 	// IncludeStartTs adds start_ts to the source of a row (include-start-ts).
 	IncludeStartTs bool
-	// TiDBExtension adds TiDB's type to each field of a schema, as tidb_type.
+	// TiDBExtension adds TiDB's type to each field of a schema, as tidb_type, and
+	// writes watermarks, which Debezium's own consumers do not know.
 	TiDBExtension bool
 	// DecimalAsString writes DECIMAL as text instead of a number.
 	DecimalAsString bool

@@ -23,6 +23,7 @@ var configs = map[string]debezium.Config{
 	"schema":    {},
 	"noschema":  {DisableSchema: true, NoOldValue: true, ClusterID: "cluster-1", DecimalAsString: true},
 	"extension": {TiDBExtension: true, IncludeStartTs: true},
+	"bare":      {TiDBExtension: true, DisableSchema: true},
 }
 
 func encoder(cfg debezium.Config) *debezium.Encoder {
@@ -81,7 +82,15 @@ func everything(t testing.TB, cfg debezium.Config) (*codec.Messages, []string) {
 		ddl.CommitTs = rowtest.CommitTs
 		add(ddl.Query, e.AppendDDL(&ms, "t", ddl))
 	}
-	add("watermark", e.AppendWatermark(&ms, "t", rowtest.CommitTs))
+	if err := e.AppendWatermark(&ms, "t", rowtest.CommitTs); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.TiDBExtension {
+		add("watermark", nil)
+	}
+	if ms.Len() != len(names) {
+		t.Fatalf("%d messages, want %d", ms.Len(), len(names))
+	}
 	return &ms, names
 }
 

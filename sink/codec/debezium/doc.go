@@ -8,7 +8,8 @@
 // value's has source (with commit_ts and cluster_id of TiDB), ts_ms (when it was
 // made), transaction (null), op (c, u or d) and the images before and after. The
 // value of a DDL has the statement and the tables that it changed; that of a
-// watermark has the op m and the ts as the commit_ts of its source.
+// watermark, with Config.TiDBExtension, has the op m and the ts as the commit_ts of
+// its source.
 //
 //	BIT(1)                       boolean
 //	BIT                          bytes Bits, little-endian

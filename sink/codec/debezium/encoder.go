@@ -200,8 +200,11 @@ func (e *Encoder) appendSource(b, names []byte, commitTs, startTs event.Ts) []by
 	return append(b, '}')
 }
 
-// AppendWatermark appends the message of a watermark.
+// AppendWatermark appends the message of a watermark, with Config.TiDBExtension.
 func (e *Encoder) AppendWatermark(dst *codec.Messages, _ string, ts event.Ts) error {
+	if !e.cfg.TiDBExtension {
+		return nil
+	}
 	b := dst.Buffer()
 	start := len(b)
 	name := column.Sanitize(e.cfg.ClusterID) + ".watermark"
