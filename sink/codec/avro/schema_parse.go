@@ -13,6 +13,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/avrobinary"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/column"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // recordSchema is a schema that an Encoder, or TiCDC, has registered.
@@ -56,6 +57,9 @@ func parseSchema(text string) (*recordSchema, error) {
 	}
 	if in.Type != "record" {
 		return nil, fmt.Errorf("want a record, not %q", in.Type)
+	}
+	if len(in.Fields) > tables.MaxColumns {
+		return nil, fmt.Errorf("%d fields", len(in.Fields))
 	}
 	out := &recordSchema{table: in.Name, schema: in.Namespace[strings.LastIndexByte(in.Namespace, '.')+1:]}
 	for _, f := range in.Fields {
