@@ -237,7 +237,7 @@ func (d *Decoder) values(table *event.TableInfo, columns []messageColumn, image 
 	for i := range columns {
 		c := &columns[i]
 		if at >= len(table.Columns) || table.Columns[at].Name != c.name {
-			if at = offsetOf(table, c.name); at < 0 {
+			if at = tables.OffsetOf(table, c.name); at < 0 {
 				return nil, fmt.Errorf("column %s is not in the new image", c.name)
 			}
 		}
@@ -251,15 +251,6 @@ func (d *Decoder) values(table *event.TableInfo, columns []messageColumn, image 
 		at++
 	}
 	return image, nil
-}
-
-func offsetOf(table *event.TableInfo, name string) int {
-	for i := range table.Columns {
-		if table.Columns[i].Name == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // messageColumn is a Column.

@@ -1,20 +1,21 @@
 package canal
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/canalrow"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // Encoder is a [codec.Encoder]. It is not safe for concurrent use.
 type Encoder struct {
 	cfg   Config
-	plans map[*event.TableInfo]*plan
-	last  *plan
+	plans tables.Plans[plan]
+	// makePlan is newPlan with the Config.
+	makePlan func(*event.TableInfo) *plan
 	// value, row, header and body hold a column's value, a RowData, a Header and a
 	// Messages while they are made: each has to be whole before its length can be
 	// written in front of it.
@@ -23,27 +24,13 @@ type Encoder struct {
 
 // NewEncoder returns an Encoder.
 func NewEncoder(cfg Config) *Encoder {
-	return &Encoder{cfg: cfg.withDefaults(), plans: map[*event.TableInfo]*plan{}}
+	e := &Encoder{cfg: cfg.withDefaults()}
+	// Made once, so that asking for a plan allocates nothing.
+	e.makePlan = func(table *event.TableInfo) *plan { return newPlan(table, cfg.ContentCompatible) }
+	return e
 }
 
-// maxPlans bounds the memory for versions of tables that are gone.
-const maxPlans = 1 << 14
-
-func (e *Encoder) plan(table *event.TableInfo) *plan {
-	if e.last != nil && e.last.table == table {
-		return e.last
-	}
-	p := e.plans[table]
-	if p == nil {
-		if len(e.plans) >= maxPlans {
-			clear(e.plans)
-		}
-		p = newPlan(table, e.cfg.ContentCompatible)
-		e.plans[table] = p
-	}
-	e.last = p
-	return p
-}
+func (e *Encoder) plan(table *event.TableInfo) *plan { return e.plans.Get(table, e.makePlan) }
 
 // AppendRows appends as few messages as the limits of the Config allow.
 func (e *Encoder) AppendRows(dst *codec.Messages, _ string, rows []*event.RowChanged) error {
@@ -52,7 +39,7 @@ func (e *Encoder) AppendRows(dst *codec.Messages, _ string, rows []*event.RowCha
 	inBatch, last := 0, event.Ts(0)
 	for _, row := range rows {
 		p := e.plan(row.Table)
-		if err := p.check(row); err != nil {
+		if err := tables.Check(row); err != nil {
 			dst.Truncate(start)
 			return err
 		}
@@ -84,19 +71,6 @@ func appendPacket(dst *codec.Messages, body []byte, rows int, ts event.Ts) {
 	b = appendVarint(b, packetType, packetMessages)
 	b = append(appendLength(b, packetBody, len(body)), body...)
 	dst.Append(b, -1, len(b)-start, rows, ts)
-}
-
-func (p *plan) check(row *event.RowChanged) error {
-	for _, image := range [2][]event.Value{row.Columns, row.PreColumns} {
-		if image != nil && len(image) != len(p.columns) {
-			return fmt.Errorf("encode row of %s with commit ts %d: it has %d values, the table %d columns",
-				p.table.Name(), row.CommitTs, len(image), len(p.columns))
-		}
-	}
-	if row.Columns == nil && row.PreColumns == nil {
-		return fmt.Errorf("encode row of %s with commit ts %d: it has neither a new nor an old image", p.table.Name(), row.CommitTs)
-	}
-	return nil
 }
 
 // appendEntry appends the Entry of a row to the body.

@@ -204,7 +204,7 @@ func (d *Decoder) values(table *event.TableInfo, object jsontext.Value, image []
 			return errTooMany
 		}
 		if next >= len(table.Columns) || table.Columns[next].Name != name {
-			if next = offsetOf(table, name); next < 0 {
+			if next = tables.OffsetOf(table, name); next < 0 {
 				return fmt.Errorf("column %s is not in mysqlType", name)
 			}
 		}
@@ -216,15 +216,6 @@ func (d *Decoder) values(table *event.TableInfo, object jsontext.Value, image []
 		next++
 		return err
 	})
-}
-
-func offsetOf(table *event.TableInfo, name string) int {
-	for i := range table.Columns {
-		if table.Columns[i].Name == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // table returns the table of a row: its columns are those of data, in their order,

@@ -9,47 +9,35 @@ import (
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/canalrow"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // Encoder is a [codec.LargeRowEncoder]. It is not safe for concurrent use.
 type Encoder struct {
 	cfg   Config
-	plans map[*event.TableInfo]*plan
-	last  *plan
+	plans tables.Plans[plan]
+	// makePlan is newPlan with the Config.
+	makePlan func(*event.TableInfo) *plan
 	// json is where JSON documents are rendered before they are quoted.
 	json []byte
 }
 
 // NewEncoder returns an Encoder.
 func NewEncoder(cfg Config) *Encoder {
-	return &Encoder{cfg: cfg.withDefaults(), plans: map[*event.TableInfo]*plan{}}
+	e := &Encoder{cfg: cfg.withDefaults()}
+	// Made once, so that asking for a plan allocates nothing.
+	e.makePlan = func(table *event.TableInfo) *plan { return newPlan(table, cfg.ContentCompatible) }
+	return e
 }
 
-// maxPlans bounds the memory for versions of tables that are gone.
-const maxPlans = 1 << 14
-
-func (e *Encoder) plan(table *event.TableInfo) *plan {
-	if e.last != nil && e.last.table == table {
-		return e.last
-	}
-	p := e.plans[table]
-	if p == nil {
-		if len(e.plans) >= maxPlans {
-			clear(e.plans)
-		}
-		p = newPlan(table, e.cfg.ContentCompatible)
-		e.plans[table] = p
-	}
-	e.last = p
-	return p
-}
+func (e *Encoder) plan(table *event.TableInfo) *plan { return e.plans.Get(table, e.makePlan) }
 
 // AppendRows appends a message for each row.
 func (e *Encoder) AppendRows(dst *codec.Messages, _ string, rows []*event.RowChanged) error {
 	start, now := dst.Len(), e.cfg.Now().UnixMilli()
 	for _, row := range rows {
 		p := e.plan(row.Table)
-		if err := p.check(row); err != nil {
+		if err := tables.Check(row); err != nil {
 			dst.Truncate(start)
 			return err
 		}
@@ -93,7 +81,7 @@ func (e *Encoder) AppendClaimCheck(dst *codec.Messages, _ string, row *event.Row
 // why.
 func (e *Encoder) appendDegraded(b []byte, row *event.RowChanged) ([]byte, error) {
 	p := e.plan(row.Table)
-	if err := p.check(row); err != nil {
+	if err := tables.Check(row); err != nil {
 		return nil, err
 	}
 	var err error
@@ -112,19 +100,6 @@ func (e *Encoder) appendDegraded(b []byte, row *event.RowChanged) ([]byte, error
 // end ends the message that b adds to dst.
 func (e *Encoder) end(dst *codec.Messages, b []byte, rows int, ts event.Ts) {
 	dst.Append(b, -1, len(b)-dst.Bytes(), rows, ts)
-}
-
-func (p *plan) check(row *event.RowChanged) error {
-	for _, image := range [2][]event.Value{row.Columns, row.PreColumns} {
-		if image != nil && len(image) != len(p.columns) {
-			return fmt.Errorf("encode row of %s with commit ts %d: it has %d values, the table %d columns",
-				p.table.Name(), row.CommitTs, len(image), len(p.columns))
-		}
-	}
-	if row.Columns == nil && row.PreColumns == nil {
-		return fmt.Errorf("encode row of %s with commit ts %d: it has neither a new nor an old image", p.table.Name(), row.CommitTs)
-	}
-	return nil
 }
 
 // appendRow appends everything but _tidb and the last brace.

@@ -233,7 +233,7 @@ func (d *Decoder) before(row *event.RowChanged, p jsontext.Value) ([]event.Value
 	for i := range columns {
 		c := &columns[i]
 		if at >= len(row.Table.Columns) || row.Table.Columns[at].Name != c.name {
-			if at = offsetOf(row.Table, c.name); at < 0 {
+			if at = tables.OffsetOf(row.Table, c.name); at < 0 {
 				return nil, fmt.Errorf("column %s is not in u", c.name)
 			}
 		}
@@ -243,15 +243,6 @@ func (d *Decoder) before(row *event.RowChanged, p jsontext.Value) ([]event.Value
 		at++
 	}
 	return image, nil
-}
-
-func offsetOf(table *event.TableInfo, name string) int {
-	for i := range table.Columns {
-		if table.Columns[i].Name == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // table returns the table of a row.

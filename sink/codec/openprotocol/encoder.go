@@ -8,13 +8,13 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
+	"github.com/tidbcdc/tidbcdc/sink/codec/internal/tables"
 )
 
 // Encoder is a [codec.LargeRowEncoder]. It is not safe for concurrent use.
 type Encoder struct {
 	cfg   Config
-	plans map[*event.TableInfo]*plan
-	last  *plan
+	plans tables.Plans[plan]
 	// value is the value of the message in the making: in dst stands its key.
 	value []byte
 	// text is where documents are rendered before they are quoted.
@@ -23,27 +23,10 @@ type Encoder struct {
 
 // NewEncoder returns an Encoder.
 func NewEncoder(cfg Config) *Encoder {
-	return &Encoder{cfg: cfg.withDefaults(), plans: map[*event.TableInfo]*plan{}}
+	return &Encoder{cfg: cfg.withDefaults()}
 }
 
-// maxPlans bounds the memory for versions of tables that are gone.
-const maxPlans = 1 << 14
-
-func (e *Encoder) plan(table *event.TableInfo) *plan {
-	if e.last != nil && e.last.table == table {
-		return e.last
-	}
-	p := e.plans[table]
-	if p == nil {
-		if len(e.plans) >= maxPlans {
-			clear(e.plans)
-		}
-		p = newPlan(table)
-		e.plans[table] = p
-	}
-	e.last = p
-	return p
-}
+func (e *Encoder) plan(table *event.TableInfo) *plan { return e.plans.Get(table, newPlan) }
 
 // version begins every key.
 const version = 1
@@ -57,7 +40,7 @@ func (e *Encoder) AppendRows(dst *codec.Messages, _ string, rows []*event.RowCha
 	batch := e.begin(dst)
 	for _, row := range rows {
 		p := e.plan(row.Table)
-		if err := p.check(row); err != nil {
+		if err := tables.Check(row); err != nil {
 			dst.Truncate(start)
 			return err
 		}
@@ -127,7 +110,7 @@ func (e *Encoder) AppendClaimCheck(dst *codec.Messages, _ string, row *event.Row
 // key.
 func (e *Encoder) appendDegraded(dst *codec.Messages, row *event.RowChanged, why string) error {
 	p := e.plan(row.Table)
-	if err := p.check(row); err != nil {
+	if err := tables.Check(row); err != nil {
 		return err
 	}
 	if len(p.handle) == 0 {
@@ -139,19 +122,6 @@ func (e *Encoder) appendDegraded(dst *codec.Messages, row *event.RowChanged, why
 	e.value = e.appendRow(e.value, p, p.handle, row)
 	b.rows, b.commitTs = 1, row.CommitTs
 	e.end(dst, &b)
-	return nil
-}
-
-func (p *plan) check(row *event.RowChanged) error {
-	for _, image := range [2][]event.Value{row.Columns, row.PreColumns} {
-		if image != nil && len(image) != len(p.columns) {
-			return fmt.Errorf("encode row of %s with commit ts %d: it has %d values, the table %d columns",
-				p.table.Name(), row.CommitTs, len(image), len(p.columns))
-		}
-	}
-	if row.Columns == nil && row.PreColumns == nil {
-		return fmt.Errorf("encode row of %s with commit ts %d: it has neither a new nor an old image", p.table.Name(), row.CommitTs)
-	}
 	return nil
 }
 

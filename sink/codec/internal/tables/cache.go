@@ -1,5 +1,5 @@
-// Package tables remembers the tables that messages described, so that the rows of
-// one version of a table share one [event.TableInfo].
+// Package tables holds what belongs to versions of tables: for encoders the plans of
+// their messages, for decoders the tables that messages describe.
 package tables
 
 import (
@@ -8,13 +8,14 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
-// MaxColumns is TiDB's limit. It bounds what a malformed message can cost.
+// MaxColumns is TiDB's limit. It bounds what a malformed message can cost a decoder.
 const MaxColumns = 4096
 
 // maxTables bounds the memory for descriptions.
 const maxTables = 1 << 12
 
-// Cache holds tables by their descriptions. The zero value is ready for use.
+// Cache holds tables by what messages say of them, so that the rows of one version
+// of a table share one [event.TableInfo]. The zero value is ready for use.
 type Cache struct {
 	tables      map[string]*event.TableInfo
 	description []byte

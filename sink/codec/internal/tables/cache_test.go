@@ -34,3 +34,26 @@ func TestCache(t *testing.T) {
 		t.Error("descriptions are kept for ever")
 	}
 }
+
+func TestPlans(t *testing.T) {
+	var p tables.Plans[int]
+	made := 0
+	get := func(table *event.TableInfo) *int {
+		return p.Get(table, func(*event.TableInfo) *int {
+			made++
+			return new(made)
+		})
+	}
+	a, b := &event.TableInfo{}, &event.TableInfo{}
+	for range 3 {
+		if *get(a) != 1 || *get(a) != 1 || *get(b) != 2 {
+			t.Fatalf("%d plans for 2 tables", made)
+		}
+	}
+	for range 20000 { // what is forgotten is made again
+		get(&event.TableInfo{})
+	}
+	if get(a); made != 20003 {
+		t.Errorf("%d plans were made: they are kept for ever", made)
+	}
+}
