@@ -410,7 +410,7 @@ func prepared(t testing.TB, table *event.TableInfo) codec.Encoder {
 	return e
 }
 
-func BenchmarkAppendRows(b *testing.B) {
+func BenchmarkAvro(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 4239, "narrow.update": 4201, "wide.insert": 38147, "wide.update": 38705}
 	rowtest.Bench(b, mount, 1, peer, func(table *event.TableInfo) codec.Encoder { return prepared(b, table) })
 }

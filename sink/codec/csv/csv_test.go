@@ -264,7 +264,7 @@ func TestAllocations(t *testing.T) {
 	rowtest.CheckAllocs(t, mount, 64, func(*event.TableInfo) codec.Encoder { return encoder(t, csv.Config{}) })
 }
 
-func BenchmarkAppendRows(b *testing.B) {
+func BenchmarkCSV(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 2509, "narrow.update": 2660, "wide.insert": 20199, "wide.update": 21480}
 	rowtest.Bench(b, mount, 64, peer, func(*event.TableInfo) codec.Encoder { return encoder(b, csv.Config{}) })
 }

@@ -404,12 +404,12 @@ func TestAllocations(t *testing.T) {
 	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
 }
 
-func BenchmarkSchema(b *testing.B) {
+func BenchmarkDebezium(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 7340, "narrow.update": 8293, "wide.insert": 42470, "wide.update": 61759}
 	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
 }
 
-func BenchmarkNoSchema(b *testing.B) {
+func BenchmarkDebeziumNoSchema(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 1907, "narrow.update": 3228, "wide.insert": 23451, "wide.update": 46745}
 	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder {
 		return debezium.NewEncoder(debezium.Config{DisableSchema: true})

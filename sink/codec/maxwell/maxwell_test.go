@@ -293,7 +293,7 @@ func TestAllocations(t *testing.T) {
 	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
 }
 
-func BenchmarkAppendRows(b *testing.B) {
+func BenchmarkMaxwell(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 3110, "narrow.update": 4341, "wide.insert": 28199}
 	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
 }

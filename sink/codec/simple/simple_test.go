@@ -441,10 +441,10 @@ func bench(b *testing.B, f simple.Format, peer map[string]float64) {
 	})
 }
 
-func BenchmarkJSON(b *testing.B) {
+func BenchmarkSimpleJSON(b *testing.B) {
 	bench(b, simple.JSON, map[string]float64{"narrow.insert": 2906, "narrow.update": 4762, "wide.insert": 26812, "wide.update": 50172})
 }
 
-func BenchmarkAvro(b *testing.B) {
+func BenchmarkSimpleAvro(b *testing.B) {
 	bench(b, simple.Avro, map[string]float64{"narrow.insert": 3899, "narrow.update": 6534, "wide.insert": 23305, "wide.update": 43236})
 }
