@@ -4,6 +4,10 @@
 //
 // An Encoder appends to a Messages, which a sink reuses: encoding in the steady
 // state allocates next to nothing. A Decoder turns messages back into changes.
+//
+// Encoders write all columns of a row's table. To leave some out, hand them rows of
+// a table without these; they prepare what they need once for each *TableInfo, so
+// that there should be one for each version of the table, not one for each row.
 package codec
 
 import (
@@ -16,8 +20,8 @@ import (
 type Encoder interface {
 	// AppendRows appends the messages of rows that go to one partition of topic,
 	// in their order. A protocol that can hold several rows in a message does so,
-	// as far as its limits and MaxMessageBytes allow; a single row beyond that
-	// makes a message that is too large: the sink looks at Message.Size.
+	// as far as the limits in its Config allow; a single row beyond that makes a
+	// message of its own that is too large: the sink looks at Message.Size.
 	AppendRows(dst *Messages, topic string, rows []*event.RowChanged) error
 	// AppendDDL appends the messages of a DDL, none if the protocol has none for it.
 	AppendDDL(dst *Messages, topic string, ddl *event.DDL) error
@@ -55,7 +59,8 @@ type Event struct {
 	// HandleKeyOnly: Row has only the columns of its handle key, because the whole
 	// message was too large; the others are NULL.
 	HandleKeyOnly bool
-	// ClaimCheck is where the whole message of Row is stored, if it is not this one.
+	// ClaimCheck is where the whole message of Row is stored, if it is not this one,
+	// whose Row has only the columns of its handle key then.
 	ClaimCheck string
 }
 
