@@ -28,9 +28,26 @@ type ddlWriter struct {
 	log     *slog.Logger
 }
 
-// WriteDDL implements [sink.Sink]. A DDL is rewritten for the downstream, so that
-// it changes the tables in ddl.Changes only. One that has been executed before
-// does no harm; see the package on what is left out.
+// WriteDDL implements [sink.Sink]. The statement is rewritten with quoted and
+// qualified names, and touches no table but those in ddl.Changes. It may be
+// executed again: errors that say that it has been executed count as success.
+//
+// What only TiDB knows goes to a TiDB and is left out for others: AUTO_RANDOM,
+// CLUSTERED, TTL (which stays off), placement, pre-splitting, global and partial
+// indexes; for MariaDB also expression indexes. No downstream gets defaults from
+// sequences. MySQL and MariaDB get neither ENGINE nor CHECK: tables have to be
+// transactional, and TiDB checks nothing unless told to. Foreign keys are made and
+// not enforced. DROP DATABASE keeps a database that holds other tables.
+//
+// Old rows get the value that TiDB gave them for a new column with DEFAULT
+// CURRENT_TIMESTAMP.
+//
+// The DDL has a connection of its own, without a read timeout if [Open] made the
+// Sink, and may take hours. If that is lost, the server is asked whether it goes on
+// with the statement, which is then waited for; that needs the privilege PROCESS,
+// in TiDB SUPER. EXCHANGE PARTITION and the swap of two names, which a second
+// execution would undo, are not repeated on MySQL and MariaDB when that leaves it
+// open whether they were executed: the error is permanent and says so.
 func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	w := &ddlWriter{db: s.ddlDB, dialect: dialectMySQL, log: s.log}
 	switch {
