@@ -235,7 +235,11 @@ func appendComparison(dst []byte, c *event.ColumnInfo, v event.Value, exactly bo
 	} else {
 		dst = appendName(dst, c.Name)
 	}
-	return appendLiteral(append(dst, "<=>"...), v)
+	dst = append(dst, "<=>"...)
+	if v.Kind() == event.KindEnum || v.Kind() == event.KindSet {
+		return appendQuoted(dst, []byte(v.Text())) // as a number, the 64th element of a SET makes it negative
+	}
+	return appendLiteral(dst, v)
 }
 
 // end appends what follows the last row.

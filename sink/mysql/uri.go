@@ -77,8 +77,8 @@ func parseTarget(uri *url.URL, cfg sink.Config) (*target, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	config := t.config.withDefaults()
-	if err := config.validate(); err != nil {
+	t.config = t.config.withDefaults()
+	if err := t.config.validate(); err != nil {
 		return nil, err
 	}
 	return t, nil
