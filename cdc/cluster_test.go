@@ -84,7 +84,7 @@ func (c *captures) watch() event.Ts {
 func (c *captures) watchFrom(start event.Ts) {
 	c.target = &sharedSink{
 		Validator: cdctest.Validate(nil, cdctest.ValidatorConfig{StartTs: start, Base: c.upstream.State(start), Concurrent: true}),
-		acked:     map[string]bool{}, writers: map[int64]string{}, ddls: map[event.Ts]int{}, ddlBy: map[event.Ts]string{},
+		acked:     map[string]bool{}, writers: map[int64]string{}, ddls: map[event.Ts]int{}, ddlBy: map[event.Ts]string{}, log: c.log,
 	}
 }
 
@@ -230,6 +230,7 @@ func (c *captures) settled() {
 // Validator takes for a mistake.
 type sharedSink struct {
 	*cdctest.Validator
+	log *slog.Logger
 	// block, if set, stands before every write until it is closed or the write is
 	// given up.
 	block, blockDDL atomic.Pointer[chan struct{}]
@@ -298,6 +299,7 @@ func (w writer) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
 	for _, r := range rows {
 		if w.acked[changeKey(r)] {
 			w.repeated++
+			w.log.Info("repeated", "by", w.capture, "table", table, "commit_ts", r.CommitTs)
 		} else {
 			fresh = append(fresh, r)
 		}

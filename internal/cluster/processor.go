@@ -235,7 +235,12 @@ func (p *processor) sync(ctx context.Context, pl *pipeline.Pipeline) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
-		if err := p.followOwner(pl); err != nil {
+		err := p.followOwner(pl)
+		if errors.Is(err, errPipelineEnded) {
+			<-ctx.Done() // Run says why
+			return context.Cause(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		wait, err := p.reportProgress(ctx, pl)
@@ -282,17 +287,26 @@ func (p *processor) followOwner(pl *pipeline.Pipeline) error {
 		if err := decode(e, &a); err != nil {
 			return err
 		}
-		p.assignment = a
-		if p.assign(pl) {
+		// What is reported is never said to be of an assignment that is in effect in part.
+		switch complete, ok := p.assign(pl, a); {
+		case !ok:
+			return errPipelineEnded
+		case complete:
 			p.assigned = e.modified
 		}
 	}
 	return nil
 }
 
-// assign makes the pipeline write what it is assigned. False means that a write of
-// a span of the same id, which is another table, has to end before.
-func (p *processor) assign(pl *pipeline.Pipeline) (complete bool) {
+// errPipelineEnded: the pipeline does not take assignments any more.
+var errPipelineEnded = errors.New("the pipeline has ended")
+
+// assign makes the pipeline write what it is assigned. It is not complete if a write
+// of a span of the same id, which is another table, has to end before, and not ok if
+// the pipeline has ended.
+func (p *processor) assign(pl *pipeline.Pipeline, a assignment) (complete, ok bool) {
+	before := p.assignment
+	p.assignment = a
 	for _, id := range p.assignment.Stop {
 		pl.StopSpan(id)
 	}
@@ -308,13 +322,16 @@ func (p *processor) assign(pl *pipeline.Pipeline) (complete bool) {
 	}
 	for id, start := range p.assignment.Spans {
 		if !slices.Contains(p.assignment.Stop, id) {
-			pl.AddSpan(id, start)
+			if !pl.AddSpan(id, start) {
+				p.assignment = before
+				return false, false
+			}
 		}
 	}
 	return !slices.ContainsFunc(pl.Progress().Stopping, func(id int64) bool {
 		_, wanted := p.assignment.Spans[id]
 		return wanted && !slices.Contains(p.assignment.Stop, id)
-	})
+	}), true
 }
 
 // position is how far the pipeline is.

@@ -17,18 +17,18 @@ var errSpanStopped = errors.New("the span is written elsewhere")
 // startTs, which is not below any confirmed checkpoint. The table may be one that
 // the pipeline does not know yet. It waits for the DDLs that touch it like any
 // other. AddSpan does nothing if the pipeline has the span already, or has stopped
-// and not released it, or has ended.
-// It may be called before Run, which must follow then.
-func (p *Pipeline) AddSpan(physicalID int64, startTs event.Ts) {
+// and not released it. False means that the pipeline has ended and will not write
+// the span. AddSpan may be called before Run, which must follow then.
+func (p *Pipeline) AddSpan(physicalID int64, startTs event.Ts) bool {
 	p.control.Lock()
 	defer p.control.Unlock()
 	if p.control.closed {
-		return
+		return false
 	}
 	p.mu.Lock()
 	if p.hasSpanLocked(physicalID, startTs) {
 		p.mu.Unlock()
-		return
+		return true
 	}
 	s := p.newSpanLocked(physicalID, p.tableLocked(physicalID), startTs)
 	for _, d := range p.mu.ddls {
@@ -50,6 +50,7 @@ func (p *Pipeline) AddSpan(physicalID int64, startTs event.Ts) {
 	p.mu.Unlock()
 	p.subscribe([]*tableSpan{s}, startTs)
 	p.notify()
+	return true
 }
 
 // hasSpanLocked reports whether a span is here that AddSpan would add. One that
