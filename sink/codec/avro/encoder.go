@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/avrobinary"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/jsontext"
@@ -55,15 +56,17 @@ func NewEncoder(cfg Config, r Registry) *Encoder {
 }
 
 // Prepare registers the schemas for rows of a version of a table in a topic,
-// unless it has done so.
+// unless it has done so. That the protocol cannot hold the table is a
+// sink.Permanent error.
 func (e *Encoder) Prepare(ctx context.Context, topic string, table *event.TableInfo) error {
 	k := planKey{topic, table}
 	if e.plan(k) != nil {
 		return nil
 	}
 	if !table.HasHandleKey() {
-		return fmt.Errorf("prepare Avro schemas of %s: the table has no primary key and no unique key of NOT NULL columns, which this protocol needs",
-			table.Name())
+		return sink.Permanent(fmt.Errorf(
+			"prepare Avro schemas of %s: the table has no primary key and no unique key of NOT NULL columns, which this protocol needs",
+			table.Name()))
 	}
 	handleKey := slices.Sorted(slices.Values(table.HandleKey)) // the table's order, as in TiCDC
 	all := make([]int, len(table.Columns))
@@ -90,7 +93,7 @@ func (e *Encoder) register(
 ) ([]field, []byte, error) {
 	schema, fields, err := e.cfg.record(table, offsets, extension)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make Avro schema of %s: %w", table.Name(), err)
+		return nil, nil, sink.Permanent(fmt.Errorf("make Avro schema of %s: %w", table.Name(), err))
 	}
 	subject := strings.ReplaceAll(topic, ".", "_") + suffix
 	id, err := e.registry.Register(ctx, subject, schema)
