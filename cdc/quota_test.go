@@ -2,6 +2,7 @@ package cdc_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -90,4 +91,112 @@ func TestTransactionLargerThanTheQuota(t *testing.T) {
 	if st := feed.Status(); st.MemoryBytes != 0 || st.SpilledBytes != 0 {
 		t.Errorf("status at the end: %+v", st)
 	}
+}
+
+// TestOpenTransactionLargerThanTheQuota prewrites a transaction that memory has no
+// room for and keeps it open: its rows go to disk. Committed, it arrives in whole.
+// A second one is rolled back.
+func TestOpenTransactionLargerThanTheQuota(t *testing.T) {
+	cluster, err := cdctest.Start(cdctest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	table := cluster.CreateTable("shop", "items", cdctest.Int("id").PrimaryKey(), cdctest.Text("name"))
+	start := cluster.Oracle().Now()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const memory = 1 << 20
+	dir := t.TempDir()
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	up, err := cdc.Dial(ctx, cdc.UpstreamConfig{PD: []string{cluster.PDAddr()}, Logger: logger, TxnMemory: memory, SpillDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := cdctest.Validate(nil, cdctest.ValidatorConfig{StartTs: start, Base: cluster.State(start)})
+	feed, err := cdc.NewChangefeed(cdc.Config{
+		ID: "open", Upstream: up, Sink: checked, StartTs: start, MemoryQuota: 4 * memory, SpillDir: dir, Logger: logger,
+		CheckpointInterval: time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCtx, stop := context.WithCancelCause(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- feed.Run(runCtx) }()
+	await := func(what string, cond func() bool) {
+		t.Helper()
+		if err := cluster.Await(ctx, cond); err != nil {
+			t.Fatalf("%s: %v; %+v", what, err, feed.Status())
+		}
+	}
+	await("start", func() bool { return checked.Checkpoint() > start })
+
+	const rows, rowSize = 20_000, 1000
+	most := int64(0)
+	for _, commit := range []bool{true, false} {
+		txn := cluster.Begin()
+		txn.TTL = time.Hour
+		for i := range rows {
+			txn.Update(table, i, strings.Repeat("x", rowSize))
+		}
+		txn.Prewrite()
+		held := cluster.Oracle().Now()
+		await("the rows on disk", func() bool {
+			most = max(most, feed.Status().MemoryBytes)
+			return dirSize(t, dir) > rows*rowSize-2*memory
+		})
+		if n := checked.Checkpoint(); n >= held {
+			t.Errorf("checkpoint %d has passed the open transaction of %d", n, held)
+		}
+		if commit {
+			txn.Commit()
+		} else {
+			txn.Rollback()
+		}
+		table.Update(0, "after")
+		now := cluster.Oracle().Now()
+		await("the checkpoint", func() bool {
+			most = max(most, feed.Status().MemoryBytes)
+			return checked.Checkpoint() > now
+		})
+		if diff := cluster.State(now).Diff(checked.State(now)); len(diff) > 0 {
+			t.Error(diff)
+		}
+		cluster.Oracle().Advance(10 * time.Second)
+		await("the disk to be free", func() bool { return dirSize(t, dir) == 0 })
+	}
+	t.Logf("%d MiB in a transaction, %d KiB counted in memory at most", rows*rowSize>>20, most>>10)
+	// The share of the sorters, and what came in one message on top.
+	if most > 4*memory {
+		t.Errorf("%d bytes in memory", most)
+	}
+	if err := checked.Err(); err != nil {
+		t.Error(err)
+	}
+	over := errors.New("over")
+	stop(over)
+	if err := <-ended; !errors.Is(err, over) {
+		t.Error(err)
+	}
+	if err := up.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// dirSize adds up the files that hold changes.
+func dirSize(t *testing.T, dir string) (size int64) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.spill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if info, err := os.Stat(name); err == nil {
+			size += info.Size()
+		}
+	}
+	return size
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -88,7 +89,7 @@ type Cluster struct {
 	// regionByID has the same regions, subs their subscriptions that have not ended.
 	regionByID map[uint64]*region
 	subs       map[uint64][]*Subscription
-	gc         map[string]event.Ts
+	gc         map[string]safePoint // by service
 	faults     faults
 	errs       []error
 	random     *rand.Rand // nil: nothing is reordered
@@ -100,7 +101,7 @@ func Start(cfg Config) (*Cluster, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Cluster{
 		cfg: cfg, cancel: cancel, changed: make(chan struct{}), kv: newMVCC(),
-		gc: map[string]event.Ts{}, regionByID: map[uint64]*region{}, subs: map[uint64][]*Subscription{},
+		gc: map[string]safePoint{}, regionByID: map[uint64]*region{}, subs: map[uint64][]*Subscription{},
 	}
 	c.oracle.offset = cfg.ClockOffset
 	c.faults.init()
@@ -248,20 +249,34 @@ func (c *Cluster) Tick() {
 	c.touchLocked()
 }
 
+// safePoint is how far a service lets GC go.
+type safePoint struct {
+	ts      event.Ts
+	expires event.Ts // 0: never
+}
+
 // AdvanceGC moves the GC safe point to ts, as TiDB's GC worker would if it
 // looked at nobody else, and drops the versions that are then out of reach.
 func (c *Cluster) AdvanceGC(ts event.Ts) {
 	c.update(func() {
-		c.gc[gcWorker] = max(c.gc[gcWorker], ts)
-		c.kv.gc(c.gc[gcWorker])
+		ts = max(c.gc[gcWorker].ts, ts)
+		c.gc[gcWorker] = safePoint{ts: ts}
+		c.kv.gc(ts)
 	})
 }
 
 // ServiceSafePoint returns the GC safe point that a service has set in PD, and
-// whether there is one.
+// whether there is one that has not expired.
 func (c *Cluster) ServiceSafePoint(service string) (event.Ts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ts, ok := c.gc[service]
-	return ts, ok
+	c.expireLocked()
+	p, ok := c.gc[service]
+	return p.ts, ok
+}
+
+// expireLocked forgets the safe points of services that have not renewed them.
+func (c *Cluster) expireLocked() {
+	now := c.oracle.Now()
+	maps.DeleteFunc(c.gc, func(_ string, p safePoint) bool { return p.expires != 0 && p.expires <= now })
 }

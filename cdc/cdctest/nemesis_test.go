@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/puller"
 )
 
 // TestNemesis plays a random workload under random faults of everything that a
@@ -21,8 +22,7 @@ import (
 // SEED repeats a run, and the seed that a round prints repeats that round alone.
 func TestNemesis(t *testing.T) {
 	seed := randomSeed(t)
-	seconds, _ := strconv.Atoi(os.Getenv("SOAK_SECONDS"))
-	enough := time.Now().Add(time.Duration(seconds) * time.Second)
+	enough := time.Now().Add(time.Duration(soakSeconds()) * time.Second)
 	rounds := 0
 	for ; rounds == 0 || time.Now().Before(enough) && !t.Failed(); rounds++ {
 		roundSeed := seed + uint64(rounds)
@@ -34,8 +34,16 @@ func TestNemesis(t *testing.T) {
 	t.Logf("%d rounds", rounds)
 }
 
+// soakSeconds is how long a soak goes on, 0 in an ordinary run.
+func soakSeconds() int {
+	seconds, _ := strconv.Atoi(os.Getenv("SOAK_SECONDS"))
+	return seconds
+}
+
 func playNemesis(t *testing.T, seed uint64) {
-	w := startWorld(t, cdctest.Config{Stores: 3, Seed: seed, QueueBytes: 64 << 10}, silenceMatters, standstillMatters)
+	w := startWorld(t, cdctest.Config{Stores: 3, Seed: seed, QueueBytes: 64 << 10}, silenceMatters, standstillMatters, func(cfg *puller.Config) {
+		cfg.TxnMemory, cfg.Spill.Dir = 4<<10, t.TempDir()
+	})
 	tables := []*cdctest.Table{w.table}
 	for _, name := range []string{"orders", "clients"} {
 		tables = append(tables, w.CreateTable("shop", name, cdctest.Int("id").PrimaryKey(), cdctest.Text("note")))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
@@ -310,7 +311,7 @@ func (p *pdServer) GetAllStores(_ context.Context, req *pdpb.GetAllStoresRequest
 func (p *pdServer) GetGCSafePoint(context.Context, *pdpb.GetGCSafePointRequest) (*pdpb.GetGCSafePointResponse, error) {
 	p.cluster.mu.Lock()
 	defer p.cluster.mu.Unlock()
-	return &pdpb.GetGCSafePointResponse{Header: p.header(), SafePoint: uint64(p.cluster.gc[gcWorker])}, nil
+	return &pdpb.GetGCSafePointResponse{Header: p.header(), SafePoint: uint64(p.cluster.gc[gcWorker].ts)}, nil
 }
 
 // UpdateServiceGCSafePoint implements pdpb.PDServer. As in PD, a safe point below
@@ -320,11 +321,16 @@ func (p *pdServer) UpdateServiceGCSafePoint(_ context.Context, req *pdpb.UpdateS
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.touchLocked()
+	c.expireLocked()
 	switch {
 	case req.TTL <= 0:
 		delete(c.gc, service)
 	case ts >= c.leastSafePointLocked():
-		c.gc[service] = ts
+		p := safePoint{ts: ts}
+		if ttl := time.Duration(req.TTL) * time.Second; ttl/time.Second == time.Duration(req.TTL) {
+			p.expires = c.oracle.Now().Add(ttl)
+		}
+		c.gc[service] = p
 	}
 	return &pdpb.UpdateServiceGCSafePointResponse{
 		Header: p.header(), ServiceId: req.ServiceId, TTL: req.TTL, MinSafePoint: uint64(c.leastSafePointLocked()),
@@ -332,9 +338,9 @@ func (p *pdServer) UpdateServiceGCSafePoint(_ context.Context, req *pdpb.UpdateS
 }
 
 func (c *Cluster) leastSafePointLocked() event.Ts {
-	least := c.gc[gcWorker]
-	for _, ts := range c.gc {
-		least = min(least, ts)
+	least := c.gc[gcWorker].ts
+	for _, p := range c.gc {
+		least = min(least, p.ts)
 	}
 	return least
 }

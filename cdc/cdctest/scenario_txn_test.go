@@ -1,9 +1,12 @@
 package cdctest_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,42 +38,88 @@ func (w *world) learnTime() {
 	}
 }
 
-// 17: a big transaction is prewritten piece by piece. Its memory is accounted,
-// the resolved ts stays at its lock, and looking for locks does not hurt it.
+// 17: a big transaction, of a million rows in a soak, is prewritten piece by piece.
+// Its memory is accounted and bounded, the resolved ts stays at its lock, and
+// looking for locks does not hurt it.
 func TestBigTransaction(t *testing.T) {
-	const rows, pieces = 10000, 10
-	w := newWorld(t, cdctest.Config{})
+	rows, pieces := 30_000, 100
+	if soakSeconds() > 0 {
+		rows, pieces = 1_000_000, 1000
+	}
+	const memory = 1 << 20
+	dir := t.TempDir()
+	w := newWorld(t, cdctest.Config{QueueBytes: 1 << 30}, func(cfg *puller.Config) {
+		cfg.TxnMemory, cfg.Spill.Dir = memory, dir
+	})
+	w.quota = 8 << 20
 	w.run(nil)
 	sub := w.normal(w.region, nil)
 	value := strings.Repeat("v", 100)
 	txn := w.Begin()
 	txn.TTL = time.Hour
+	most := int64(0)
 	for i := range int64(rows) {
 		txn.Insert(w.table, i, value)
-		if i%(rows/pieces) == 0 {
+		if i%int64(rows/pieces) == 0 {
 			txn.Prewrite()
+			most = max(most, w.pending())
 		}
 	}
 	txn.Prewrite()
-	w.await("memory accounted", func() bool { return w.pending() >= rows*100 })
 	scans := w.LockScans()
-	w.await("searches for locks", func() bool { return w.LockScans() >= scans+2 })
+	w.await("searches for locks", func() bool { most = max(most, w.pending()); return w.LockScans() >= scans+2 })
 	if checks, scans := w.TxnChecks(), w.LockScans(); checks > scans {
 		t.Errorf("the status of one transaction was asked for %d times in %d searches", checks, scans)
 	}
 	if n := w.Locked(); n != rows {
 		t.Errorf("%d locks are left of %d", n, rows)
 	}
-	if ts := sub.ResolvedTs(); ts != txn.StartTs {
-		t.Errorf("resolved ts %d, lock at %d", ts, txn.StartTs)
+	stood := sub.ResolvedTs()
+	if w.Tick(); sub.ResolvedTs() != stood {
+		t.Errorf("resolved ts moved from %d to %d while the transaction is open", stood, sub.ResolvedTs())
 	}
 	txn.Commit()
 	w.verify()
 	w.undisturbed(sub)
-	if n := w.pending(); n != 0 {
+	t.Logf("%d rows, %d KiB in memory at most", rows, most>>10)
+	if most < memory/2 || most > 2*memory {
+		t.Errorf("%d bytes in memory, want about %d", most, memory)
+	}
+	if n := w.pending(); n > memory/100 { // the index of what is on disk still
 		t.Errorf("%d bytes are kept", n)
 	}
 }
+
+// 17: there is no room on the disk. The feed ends with an error that says so.
+func TestBigTransactionOnFullDisk(t *testing.T) {
+	w := newWorld(t, cdctest.Config{}, func(cfg *puller.Config) {
+		cfg.TxnMemory, cfg.Spill.Dir, cfg.Spill.Files = 1<<10, t.TempDir(), fullDisk{}
+	})
+	w.run(nil)
+	w.normal(w.region, nil)
+	txn := w.Begin()
+	for i := range int64(100) {
+		txn.Insert(w.table, i, strings.Repeat("v", 100))
+	}
+	txn.Prewrite()
+	err := w.failure()
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "open transactions") {
+		t.Errorf("the feed failed with %v", err)
+	}
+	if n := w.validator.Checkpoint(); n >= w.Oracle().Now() {
+		t.Errorf("checkpoint %d", n)
+	}
+}
+
+// fullDisk has no room.
+type fullDisk struct{}
+
+func (fullDisk) Create(string) (io.WriteCloser, error) { return fullDisk{}, nil }
+func (fullDisk) Write([]byte) (int, error)             { return 0, syscall.ENOSPC }
+func (fullDisk) Close() error                          { return nil }
+func (fullDisk) Remove(string) error                   { return nil }
+
+func (fullDisk) ReadAt(string, []byte, int64) (int, error) { return 0, io.EOF }
 
 // 18: one row above 6 MiB, and a command of many rows above 32 KiB.
 func TestLargeRows(t *testing.T) {

@@ -29,8 +29,9 @@ type Txn struct {
 
 	cluster     *Cluster
 	muts        []mutation
-	prewritten  int      // of muts
-	pessimistic [][]byte // locked keys
+	prewritten  int            // of muts
+	buffered    map[string]int // by key: which of the others
+	pessimistic [][]byte       // locked keys
 }
 
 type mutation struct {
@@ -55,11 +56,14 @@ func (t *Txn) Lock(key []byte) *Txn { return t.add(opLock, key, nil) }
 func (t *Txn) add(op opKind, key, value []byte) *Txn {
 	m := mutation{op, bytes.Clone(key), bytes.Clone(value)}
 	// A later write of a key replaces the earlier one, as in a client's buffer.
-	i := slices.IndexFunc(t.muts[t.prewritten:], func(o mutation) bool { return bytes.Equal(o.key, m.key) })
-	if i >= 0 {
-		t.muts[t.prewritten+i] = m
+	if i, ok := t.buffered[string(key)]; ok {
+		t.muts[i] = m
 		return t
 	}
+	if t.buffered == nil {
+		t.buffered = map[string]int{}
+	}
+	t.buffered[string(key)] = len(t.muts)
 	t.muts = append(t.muts, m)
 	return t
 }
@@ -117,8 +121,10 @@ func (t *Txn) prewriteLocked() []*cdcpb.Event_Row {
 	var rows []*cdcpb.Event_Row
 	primary := t.Primary()
 	var secondaries [][]byte
-	for _, m := range t.muts[1:] {
-		secondaries = append(secondaries, m.key)
+	if t.AsyncCommit {
+		for _, m := range t.muts[1:] {
+			secondaries = append(secondaries, m.key)
+		}
 	}
 	for _, m := range t.muts[t.prewritten:] {
 		l := t.lock(m)
@@ -131,7 +137,7 @@ func (t *Txn) prewriteLocked() []*cdcpb.Event_Row {
 		}
 		rows = append(rows, t.must(t.cluster.kv.prewrite(m.key, l)))
 	}
-	t.prewritten = len(t.muts)
+	t.prewritten, t.buffered = len(t.muts), nil
 	return rows
 }
 

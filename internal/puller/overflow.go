@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
@@ -25,6 +26,8 @@ type overflow struct {
 	levels [][]chunk // oldest first; the chunks of one follow each other in order
 	// minStart and maxStart bound the start ts of what is in levels.
 	minStart, maxStart event.Ts
+	// heldAt: while one of them is open, the region's resolved ts is not above it.
+	heldAt event.Ts
 	// flushed: prewrites of pipelined transactions are among them, whose start ts a
 	// resolved ts may pass.
 	flushed bool
@@ -109,6 +112,7 @@ func (m *matcher) spill(w *spill.Writer) (o *overflow, err error) {
 		entries = entries[n:]
 	}
 	o.levels = append(o.levels, level)
+	o.heldAt = max(o.maxStart, m.resolvedTs)
 	m.prewrites, m.arrived = prewriteTable{}, 0
 	return o, nil
 }
@@ -156,9 +160,15 @@ func (o *overflow) holds(startTs event.Ts) bool {
 	return o != nil && startTs >= o.minStart && startTs <= o.maxStart
 }
 
+// overflowAge is how far, in PD's time, the resolved ts must have passed what a
+// transaction on disk allows. It is there for orders of messages that nobody has
+// thought of: giving up late costs room on the disk, giving up early a new scan.
+const overflowAge = 5 * time.Second
+
 // finished reports whether no transaction with a prewrite on disk can be open when
-// the region's resolved ts is ts: a lock holds that at or below its start ts.
-func (o *overflow) finished(ts event.Ts) bool { return !o.flushed && o.maxStart < ts }
+// the region's resolved ts is ts. A lock holds that at its start ts, or where it
+// was when the transaction began to lock, which may be later.
+func (o *overflow) finished(ts event.Ts) bool { return !o.flushed && ts > o.heldAt.Add(overflowAge) }
 
 // join is a COMMIT whose PREWRITE may be on disk.
 type join struct {

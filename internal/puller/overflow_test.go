@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 
@@ -58,10 +59,9 @@ func always() bool { return true }
 // A matcher with everything on disk gives the same as one in memory.
 func TestMatcherOnDisk(t *testing.T) {
 	scripts := matcherScripts()
-	// What a correct store never sends goes unnoticed, or has another name, when a
-	// transaction that has ended is still, or not any more, on disk.
+	// What a correct store never sends goes unnoticed when a transaction that has
+	// ended is still on disk.
 	delete(scripts, "rollback")
-	delete(scripts, "commit ts below the resolved ts")
 	for name, script := range scripts {
 		t.Run(name, func(t *testing.T) {
 			s := &spilling{matcher: newMatcher(5), t: t, w: newWriter(t), spillNow: always, joinNow: always}
@@ -225,11 +225,11 @@ func TestMatcherOfLargeTransaction(t *testing.T) {
 	if files.bytes > 4*store.Bytes() {
 		t.Errorf("%d bytes read of %d", files.bytes, store.Bytes())
 	}
-	m.resolve(10, 0)
-	if m.overflow == nil {
-		t.Error("given up at the resolved ts that a lock allows")
-	}
 	m.resolve(11, 0)
+	if m.overflow == nil {
+		t.Error("given up at once")
+	}
+	m.resolve(event.Ts(11).Add(overflowAge), 0)
 	if m.overflow != nil || m.bytes != 0 || store.Bytes() != 0 {
 		t.Errorf("%d bytes in memory and %d on disk are kept", m.bytes, store.Bytes())
 	}
@@ -262,4 +262,16 @@ func TestOverflowOfPipelinedTransaction(t *testing.T) {
 	playScript(t, s.matcher, s.feed, "pre k=v 10 gen 1")
 	s.resolve(15, 0)
 	playScript(t, s.matcher, s.feed, "commit k 10 20 => k=v@20")
+}
+
+// A resolved ts may have passed the start of a transaction before that locks
+// anything, and stay there while it is open.
+func TestOverflowOfLateTransaction(t *testing.T) {
+	s := &spilling{matcher: newMatcher(5), t: t, w: newWriter(t), spillNow: always, joinNow: always}
+	s.initialized = true
+	passed := event.Ts(10).Add(time.Minute)
+	s.resolve(passed, 0)
+	playScript(t, s.matcher, s.feed, "pre k=v 10")
+	s.resolve(passed, 0) // a heartbeat
+	playScript(t, s.matcher, s.feed, fmt.Sprintf("commit k 10 %d => k=v@%d", passed+1, passed+1))
 }
