@@ -11,13 +11,14 @@ import (
 // MaxColumns is TiDB's limit. It bounds what a malformed message can cost a decoder.
 const MaxColumns = 4096
 
-// maxTables bounds the memory for descriptions.
-const maxTables = 1 << 12
+// maxColumns bounds the memory for tables: that many columns of all of them.
+const maxColumns = 1 << 16
 
 // Cache holds tables by what messages say of them, so that the rows of one version
 // of a table share one [event.TableInfo]. The zero value is ready for use.
 type Cache struct {
 	tables      map[string]*event.TableInfo
+	columns     int
 	description []byte
 }
 
@@ -38,8 +39,8 @@ func (c *Cache) Table() *event.TableInfo { return c.tables[string(c.description)
 
 // Keep remembers the table with the description.
 func (c *Cache) Keep(t *event.TableInfo) {
-	if len(c.tables) >= maxTables || c.tables == nil {
-		c.tables = map[string]*event.TableInfo{}
+	if c.columns += 1 + len(t.Columns); c.columns > maxColumns || c.tables == nil {
+		c.tables, c.columns = map[string]*event.TableInfo{}, 1+len(t.Columns)
 	}
 	c.tables[string(c.description)] = t
 }
