@@ -374,13 +374,15 @@ func TestErrorTable(t *testing.T) {
 }
 
 func TestBasicAuth(t *testing.T) {
-	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), Metrics: http.NotFoundHandler(), Pprof: true,
+	h := apiserver.New(&fake{}, apiserver.Options{
+		Logger: discard(), Metrics: http.NotFoundHandler(), Pprof: true,
 		Authenticate: func(_ context.Context, user, password string) error {
 			if user != "root" || password != "pw" {
 				return errors.New("wrong")
 			}
 			return nil
-		}})
+		},
+	})
 	as := func(user, password string) func(*http.Request) {
 		return func(r *http.Request) { r.SetBasicAuth(user, password) }
 	}
@@ -581,8 +583,11 @@ func FuzzBodies(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		h := apiserver.New(&fake{}, apiserver.Options{Logger: discard(), SetLogLevel: func(slog.Level) {}})
 		for _, call := range [][2]string{
-			{"POST", "/api/v1/changefeeds"}, {"PUT", "/api/v1/changefeeds/a"}, {"POST", "/api/v1/changefeeds/a/tables/move_table"},
-			{"PUT", "/api/v1/captures/drain"}, {"POST", "/api/v1/log"},
+			{"POST", "/api/v1/changefeeds"},
+			{"PUT", "/api/v1/changefeeds/a"},
+			{"POST", "/api/v1/changefeeds/a/tables/move_table"},
+			{"PUT", "/api/v1/captures/drain"},
+			{"POST", "/api/v1/log"},
 		} {
 			a := do(t, h, call[0], call[1], body)
 			if a.status == 200 || a.status == 202 {

@@ -88,14 +88,6 @@ func (d *daemon) await(what string, cond func() bool) {
 	}
 }
 
-func (d *daemon) awaitState(id string, want cdc.State) {
-	d.t.Helper()
-	d.await(id+" is "+string(want), func() bool {
-		info, err := d.capture.Changefeed(d.t.Context(), id)
-		return err == nil && info.State == want
-	})
-}
-
 // answer is what a request got.
 type answer struct {
 	status int

@@ -76,8 +76,10 @@ type removal struct {
 var errInterrupted = errors.New("the changefeed's state was changed")
 
 func newFeed(o *owner, record changefeedRecord, saved event.Ts) *feed {
-	f := &feed{owner: o, id: record.Spec.ID, log: o.log.With("changefeed", record.Spec.ID),
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	f := &feed{
+		owner: o, id: record.Spec.ID, log: o.log.With("changefeed", record.Spec.ID),
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
 	if record.State == StatePending {
 		record.State = StateWarning // the wait was for the process that has ended
 	}

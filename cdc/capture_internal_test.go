@@ -62,7 +62,7 @@ func (w *world) stop() {
 
 // after lets time pass and everything come to rest.
 func (w *world) after(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 
@@ -444,7 +444,7 @@ func TestFeedResumesBeforeItHasEnded(t *testing.T) {
 		defer w.stop()
 		w.runs.script["a"] = func(r *run) error {
 			<-r.ctx.Done()
-			time.Sleep(5 * time.Second) // a write that has begun
+			<-time.After(5 * time.Second) // a write that has begun
 			return context.Cause(r.ctx)
 		}
 		f := w.wantState("a", StateStopped)
@@ -557,7 +557,7 @@ func TestFeedIsRemovedSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, recordOf("a", StateStopped))
 		defer w.stop()
-		w.runs.script["a"] = func(r *run) error { <-r.ctx.Done(); time.Sleep(8 * time.Second); return context.Cause(r.ctx) }
+		w.runs.script["a"] = func(r *run) error { <-r.ctx.Done(); <-time.After(8 * time.Second); return context.Cause(r.ctx) }
 		f := w.wantState("a", StateStopped)
 		if err := f.resume(t.Context()); err != nil {
 			t.Fatal(err)

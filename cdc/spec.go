@@ -77,13 +77,16 @@ type MounterSpec struct {
 	WorkerNum int `json:"worker_num,omitempty" toml:"worker-num"`
 }
 
-// ErrInvalidSpec is wrapped by the errors of a Spec that would be wrong with any
-// upstream and any sink. Those about its id, its sink URI, its ts and its filter
-// have errors of their own.
-var ErrInvalidSpec = errors.New("invalid changefeed settings")
-
-// ErrInvalidID: an id does not have the form that [Spec.ID] asks for.
-var ErrInvalidID = errors.New("invalid id")
+// Errors of what a Spec says. Those of its sink URI, its ts and its filter are
+// elsewhere.
+var (
+	// ErrInvalidSpec: a setting is wrong with any upstream and any sink.
+	ErrInvalidSpec = errors.New("invalid changefeed settings")
+	// ErrInvalidID: an id does not have the form that [Spec.ID] asks for.
+	ErrInvalidID = errors.New("invalid id")
+	// ErrInvalidTimeZone: there is no such time zone.
+	ErrInvalidTimeZone = errors.New("invalid time zone")
+)
 
 // ValidateID checks the form of a changefeed's id, or of a capture's.
 func ValidateID(id string) error {
@@ -153,9 +156,6 @@ func (s *Spec) zone(system *time.Location) (*time.Location, error) {
 	}
 	return zone, nil
 }
-
-// ErrInvalidTimeZone: there is no such time zone.
-var ErrInvalidTimeZone = errors.New("invalid time zone")
 
 // filter compiles the changefeed's filter.
 func (s *Spec) filter(system *time.Location) (*filter.Filter, error) {
