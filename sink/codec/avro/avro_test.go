@@ -349,6 +349,50 @@ func TestSchemaID(t *testing.T) {
 	}
 }
 
+// TestForeign reads schemas as older versions of TiCDC wrote them, and refuses those
+// of others.
+func TestForeign(t *testing.T) {
+	record := func(fields string) string {
+		return `{"type":"record","name":"t","namespace":"default.s","fields":[` + fields + `]}`
+	}
+	decode := func(schema string, data ...byte) (codec.Event, error) {
+		s := &schemas{texts: []string{schema}}
+		d := avro.NewDecoder(avro.DecoderConfig{}, s)
+		message := append([]byte{0, 0, 0, 0, 100}, data...)
+		if err := d.Prepare(context.Background(), message, message); err != nil {
+			return codec.Event{}, err
+		}
+		events, err := d.Decode(message, message)
+		if err != nil {
+			return codec.Event{}, err
+		}
+		return events[0], nil
+	}
+	// FLOAT was a double, and there are fields of a checksum.
+	e, err := decode(record(`{"name":"f","type":["null",{"type":"double","connect.parameters":{"tidb_type":"FLOAT"}}]},
+		{"name":"_tidb_commit_ts","type":"long"},{"name":"_tidb_row_level_checksum","type":"string"},{"name":"_tidb_corrupted","type":"boolean"}`),
+		2, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 10, 2, '7', 1)
+	if err != nil || e.Row.CommitTs != 5 || e.Row.Columns[0].Kind() != event.KindFloat32 || e.Row.Columns[0].Float64() != 1.5 || e.Row.Table.Name() != "s.t" {
+		t.Errorf("got %+v, %v", e.Row, err)
+	}
+	for name, schema := range map[string]string{
+		"not JSON":        `{`,
+		"not a record":    `{"type":"enum","name":"e","symbols":[]}`,
+		"no tidb_type":    record(`{"name":"a","type":"int"}`),
+		"three branches":  record(`{"name":"a","type":["null","int","long"]}`),
+		"a nested record": record(`{"name":"a","type":` + record("") + `}`),
+		"another form":    record(`{"name":"a","type":{"type":"int","connect.parameters":{"tidb_type":"BLOB"}}}`),
+		"scale":           record(`{"name":"a","type":{"type":"bytes","connect.parameters":{"tidb_type":"DECIMAL"},"logicalType":"decimal","scale":-1}}`),
+	} {
+		if e, err := decode(schema, 2); err == nil {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+	if _, err := decode(record(`{"name":"a","type":{"type":"int","connect.parameters":{"tidb_type":"INT"}}}`), 2, 2); err == nil {
+		t.Error("bytes behind the record: no error")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	registry := &schemas{}
 	e := avro.NewEncoder(configs["extension"], registry)

@@ -392,6 +392,41 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestForeign reads messages as TiCDC writes them: members sorted by name, a
+// checksum, columns in another order than the table's.
+func TestForeign(t *testing.T) {
+	d := simple.NewDecoder(simple.DecoderConfig{})
+	const schema = `{"schema":"s","table":"t","tableID":9,"version":7,"columns":[
+		{"name":"id","dataType":{"mysqlType":"int","charset":"binary","collate":"binary","length":11},"nullable":false,"default":null},
+		{"name":"at","dataType":{"mysqlType":"timestamp","charset":"binary","collate":"binary","length":19},"nullable":true,"default":null},
+		{"name":"bits","dataType":{"mysqlType":"bit","charset":"binary","collate":"binary","length":10},"nullable":true,"default":677},
+		{"name":"price","dataType":{"mysqlType":"decimal","charset":"binary","collate":"binary","length":10,"decimal":2},"nullable":true,"default":"1.50"}],
+		"indexes":[{"name":"primary","unique":true,"primary":true,"nullable":false,"columns":["id"]}]}`
+	if _, err := d.Decode(nil, []byte(`{"version":1,"type":"BOOTSTRAP","commitTs":0,"buildTs":1,"tableSchema":`+schema+`}`)); err != nil {
+		t.Fatal(err)
+	}
+	events, err := d.Decode(nil, []byte(`{"version":1,"database":"s","table":"t","tableID":9,"type":"UPDATE","commitTs":8,"buildTs":2,"schemaVersion":7,
+		"checksum":{"version":0,"corrupted":false,"current":1,"previous":2},
+		"data":{"at":{"location":"Asia/Shanghai","value":"2024-05-21 22:02:03"},"bits":"3","id":"1","price":"90.50"},
+		"old":{"at":null,"bits":null,"id":"1","price":"-0.01"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := events[0].Row
+	var got []string
+	for _, image := range [][]event.Value{row.Columns, row.PreColumns} {
+		for _, v := range image {
+			got = append(got, v.Text())
+		}
+	}
+	if want := "1|2024-05-21 14:02:03|3|90.50|1|||-0.01"; strings.Join(got, "|") != want {
+		t.Errorf("got %q, want %q", strings.Join(got, "|"), want)
+	}
+	if table := row.Table; *table.Columns[2].Default != "\x02\xa5" || !slices.Equal(table.HandleKey, []int{0}) || table.UpdateTs != 7 {
+		t.Errorf("table %+v", table)
+	}
+}
+
 func fuzz(f *testing.F, format simple.Format) {
 	ms, _ := everything(f, encoder(f, format))
 	for i := range ms.Len() {
