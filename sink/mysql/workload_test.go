@@ -116,6 +116,11 @@ func (u *upstream) commit() {
 	for range 1 + u.rand.IntN(6) {
 		u.change(after)
 	}
+	u.commitRows(after)
+}
+
+// commitRows adds the transaction that leads to the given rows.
+func (u *upstream) commitRows(after map[int64]modelRow) {
 	u.ts += 10
 	var deletes, puts []*event.RowChanged
 	keys := slices.Sorted(maps.Keys(after))
