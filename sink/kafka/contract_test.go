@@ -24,12 +24,18 @@ type network struct {
 	conns []net.Conn
 	// wrap, if it is set, changes every new connection.
 	wrap func(net.Conn) net.Conn
+	// refused, if it is set, gets a value when someone dials in vain.
+	refused chan struct{}
 }
 
 var errCut = errors.New("the network is down")
 
 func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if n.down.Load() {
+		select {
+		case n.refused <- struct{}{}:
+		default:
+		}
 		return nil, errCut
 	}
 	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)

@@ -8,8 +8,10 @@ import (
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/avro"
 	"github.com/tidbcdc/tidbcdc/sink/codec/avro/registry"
+	"github.com/tidbcdc/tidbcdc/sink/codec/canal"
 	"github.com/tidbcdc/tidbcdc/sink/codec/canaljson"
 	"github.com/tidbcdc/tidbcdc/sink/codec/debezium"
+	"github.com/tidbcdc/tidbcdc/sink/codec/maxwell"
 	"github.com/tidbcdc/tidbcdc/sink/codec/openprotocol"
 	"github.com/tidbcdc/tidbcdc/sink/codec/simple"
 )
@@ -28,6 +30,8 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 		out.NewEncoder = p.openProtocol
 	case "canal-json":
 		out.NewEncoder, out.DDLToFirstPartition = p.canalJSON, true
+	case "maxwell":
+		out.NewEncoder = p.maxwell
 	case "avro", "flat-avro":
 		name = "avro"
 		s.avro(out, &p, o)
@@ -40,10 +44,17 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 		if o.SendAllBootstrapAtStart != nil && *o.SendAllBootstrapAtStart {
 			out.Logger.Warn("send-all-bootstrap-at-start means nothing: a table's schema is sent before its first row")
 		}
-	case "canal", "maxwell":
-		s.fail("protocol %s is not supported", name)
+	case "canal":
+		out.NewEncoder, out.DDLToFirstPartition = p.canal, true
 	default:
 		s.fail("protocol %s is not for Kafka: use open-protocol, canal-json, canal, maxwell, avro, simple or debezium", name)
+	}
+	switch large := out.LargeMessage; {
+	case large.Handling == RefuseLarge:
+	case name == "canal-json" && !p.extension:
+		s.fail("large-message-handle-option needs enable-tidb-extension=true with canal-json")
+	case name == "open-protocol" && large.RawValue:
+		s.fail("claim-check-raw-value: in open-protocol the key says what the value is about; leave it false")
 	}
 	if out.ExactlyOnce && name == "avro" && p.watermark {
 		s.fail("avro-enable-watermark is for tests only and does not go with exactly-once")
@@ -107,6 +118,19 @@ func (p *protocolOptions) debeziumEncoder(int) (codec.Encoder, error) {
 	return debezium.NewEncoder(debezium.Config{
 		DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
 		IncludeStartTs: p.debezium.IncludeStartTs,
+	}), nil
+}
+
+func (p *protocolOptions) canal(maxMessageBytes int) (codec.Encoder, error) {
+	return canal.NewEncoder(canal.Config{
+		MaxBatchSize: p.maxBatchSize, MaxMessageBytes: maxMessageBytes, DeleteOnlyHandleKey: p.deleteOnlyKey,
+		ContentCompatible: p.contentCompatible, TimeZone: p.zone,
+	}), nil
+}
+
+func (p *protocolOptions) maxwell(maxMessageBytes int) (codec.Encoder, error) {
+	return maxwell.NewEncoder(maxwell.Config{
+		TimeZone: p.zone, MaxMessageBytes: maxMessageBytes, DeleteOnlyHandleKey: p.deleteOnlyKey,
 	}), nil
 }
 
