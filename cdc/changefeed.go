@@ -30,6 +30,7 @@ type Changefeed struct {
 		pipeline *pipeline.Pipeline // of the present Run, or the last
 		saved    event.Ts           // the last checkpoint stored
 		err      error              // why the last Run failed
+		catchUp  catchUp            // of the present Run
 	}
 }
 
@@ -80,7 +81,7 @@ func (c *Changefeed) begin() error {
 	if c.mu.running {
 		return fmt.Errorf("changefeed %s: %w", c.cfg.ID, ErrRunning)
 	}
-	c.mu.running, c.mu.state, c.mu.err, c.mu.pipeline = true, StateNormal, nil, nil
+	c.mu.running, c.mu.state, c.mu.err, c.mu.pipeline, c.mu.catchUp = true, StateNormal, nil, nil, catchUp{}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ type safePoint struct {
 	upstream *Upstream
 	service  string
 	ttl      time.Duration
+	interval time.Duration // 0 means safePointInterval
 }
 
 // hold sets the safe point so that changes above ts stay readable. PD answers
@@ -38,7 +40,7 @@ func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
 // keep renews the safe point at the stored checkpoint until ctx ends (its cause) or
 // changes may be missing.
 func (s *safePoint) keep(ctx context.Context, log *slog.Logger, saved func() event.Ts) error {
-	tick := time.NewTicker(safePointInterval)
+	tick := time.NewTicker(cmp.Or(s.interval, safePointInterval))
 	defer tick.Stop()
 	for {
 		select {

@@ -39,6 +39,10 @@ type Status struct {
 	// ScannedRegions of them have delivered all changes from before they were
 	// subscribed, so catching up has ended when the two are equal.
 	Regions, ScannedRegions int
+	// CatchUp is an estimate of how long it will take to deliver what has been
+	// committed until now, from the speed of the last seconds in which Status was
+	// called; 0 if that has been delivered, negative if nothing can be said.
+	CatchUp time.Duration
 	// PendingRows and PendingBytes have been received and wait for the sink, or
 	// for their transactions to be resolved, in memory or on disk.
 	PendingRows  int
@@ -92,6 +96,13 @@ func (c *Changefeed) Status() Status {
 		return st
 	}
 	st.describe(p)
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.pipeline == p {
+		c.mu.catchUp.observe(now, &st)
+		st.CatchUp = c.mu.catchUp.remaining(now, &st)
+	}
 	return st
 }
 
