@@ -90,6 +90,8 @@ func (d *Decoder) Decode(key, value []byte) ([]codec.Event, error) {
 	return []codec.Event{e}, nil
 }
 
+// decode reads one message: without a key it is a control message, without a value
+// a delete, of which only the key is known.
 func (d *Decoder) decode(key, value []byte) (codec.Event, error) {
 	if key == nil {
 		return decodeControl(value)

@@ -88,6 +88,8 @@ func (e *Encoder) Prepare(ctx context.Context, topic string, table *event.TableI
 	return nil
 }
 
+// register makes the schema of some columns of a table and returns their fields with
+// the bytes that stand in front of a record of them.
 func (e *Encoder) register(
 	ctx context.Context, topic, suffix string, table *event.TableInfo, offsets []int, extension bool,
 ) ([]field, []byte, error) {
@@ -132,6 +134,9 @@ func (e *Encoder) AppendRows(dst *codec.Messages, topic string, rows []*event.Ro
 	return nil
 }
 
+// appendRow writes key and value behind each other. The key is of the image that
+// exists, which for an update is the new one: an update that changes the key comes as
+// a delete and an insert.
 func (e *Encoder) appendRow(dst *codec.Messages, p *plan, row *event.RowChanged) error {
 	b := dst.Buffer()
 	start := len(b)
@@ -153,6 +158,7 @@ func (e *Encoder) appendRow(dst *codec.Messages, p *plan, row *event.RowChanged)
 	return nil
 }
 
+// appendExtension appends the fields that [Config.record] put at the end of a schema.
 func appendExtension(b []byte, row *event.RowChanged) []byte {
 	op := opInsert
 	if row.PreColumns != nil {
@@ -209,4 +215,5 @@ func (e *Encoder) AppendWatermark(dst *codec.Messages, _ string, ts event.Ts) er
 	return nil
 }
 
+// bytesOf returns what stands in front of a record with the schema.
 func bytesOf(id SchemaID) []byte { return id.frame[:id.size] }

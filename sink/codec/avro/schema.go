@@ -95,6 +95,8 @@ func (c Config) wireTypeOf(info *event.ColumnInfo) (wireType, error) {
 	return wireType{}, fmt.Errorf("column %s: type %d has no form in Avro", info.Name, info.Type)
 }
 
+// integerType: int as long as the values fit 31 bits and a sign. An int and a long are
+// the same bytes, so only the schema differs.
 func (c Config) integerType(info *event.ColumnInfo) wireType {
 	w := wireType{form: formLong, avro: "int", tidbType: "INT"}
 	if info.Type == event.TypeLonglong {

@@ -50,6 +50,7 @@ type (
 	}
 )
 
+// parseSchema reads a schema and decides once how each field is read.
 func parseSchema(text string) (*recordSchema, error) {
 	var in schemaJSON
 	if err := json.Unmarshal([]byte(text), &in); err != nil {
@@ -72,6 +73,7 @@ func parseSchema(text string) (*recordSchema, error) {
 	return out, nil
 }
 
+// parseField reads a field, whose type may be in a union with null at either place.
 func parseField(in fieldJSON) (readField, error) {
 	f := readField{nullBranch: -1, extension: strings.HasPrefix(in.Name, "_tidb_")}
 	f.info = event.ColumnInfo{Name: in.Name, Length: -1, Decimal: -1}
@@ -233,6 +235,7 @@ func (f *readField) read(r *avrobinary.Reader, zone *time.Location) (event.Value
 	return column.Parse(c, string(b), zone)
 }
 
+// readFloat reads a FLOAT or DOUBLE.
 func (f *readField) readFloat(r *avrobinary.Reader) event.Value {
 	if f.avro == "double" {
 		if v := r.Double(); f.info.Type != event.TypeFloat {
@@ -247,6 +250,8 @@ func (f *readField) readFloat(r *avrobinary.Reader) event.Value {
 // maxDecimalBytes is enough for a decimal of 81 digits.
 const maxDecimalBytes = 34
 
+// readDecimal undoes appendDecimal. A decoder need not be as fast, and big.Int does not
+// run out of digits.
 func readDecimal(b []byte, scale int) (event.Value, error) {
 	if len(b) == 0 || len(b) > maxDecimalBytes {
 		return event.Value{}, fmt.Errorf("a decimal of %d bytes", len(b))

@@ -129,6 +129,8 @@ func appendDecimal(b []byte, v event.Value, scale int) ([]byte, bool) {
 	return appendTwosComplement(b[:start], &words, negative), true
 }
 
+// appendTwosComplement appends the number that words hold, the least significant word
+// first, as bytes with their length.
 func appendTwosComplement(b []byte, words *[decimalWords]uint64, negative bool) []byte {
 	if negative {
 		carry := uint64(1)

@@ -34,6 +34,7 @@ type Config struct {
 	TimeZone *time.Location
 }
 
+// withDefaults sets TiCDC's defaults. Afterwards an empty Quote means no quotes.
 func (c Config) withDefaults() Config {
 	set := func(field *string, value string) {
 		if *field == "" {
@@ -58,6 +59,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// alphanumeric are characters that dates, numbers and base64 have.
 const alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // validate is for a Config with defaults.

@@ -84,6 +84,8 @@ type line struct {
 	image    []event.Value
 }
 
+// line reads the values of a line: what the configuration puts in front, then the
+// columns.
 func (d *Decoder) line(fields []value) (*line, error) {
 	meta := d.cfg.metaNames()
 	if want := len(meta) + len(d.table.Columns); len(fields) != want {
@@ -119,6 +121,7 @@ func (d *Decoder) line(fields []value) (*line, error) {
 	return l, nil
 }
 
+// value reads a value that is not NULL.
 func (d *Decoder) value(c *event.ColumnInfo, text string) (event.Value, error) {
 	if column.IsString(c) && c.Binary() {
 		decode := base64.StdEncoding.DecodeString
@@ -202,6 +205,7 @@ func (d *Decoder) quoted(lines []byte) (value, []byte, error) {
 	}
 }
 
+// unescape undoes appendEscaped.
 func unescape(raw []byte) []byte {
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
@@ -220,6 +224,7 @@ func unescape(raw []byte) []byte {
 	return out
 }
 
+// hasPrefix is bytes.HasPrefix with a string.
 func hasPrefix(b []byte, prefix string) bool {
 	return strings.HasPrefix(string(b[:min(len(b), len(prefix))]), prefix)
 }

@@ -99,6 +99,7 @@ func (e *Encoder) AppendDDL(*codec.Messages, string, *event.DDL) error { return 
 // AppendWatermark appends nothing: the metadata file has the checkpoint ts.
 func (e *Encoder) AppendWatermark(*codec.Messages, string, event.Ts) error { return nil }
 
+// appendRow appends the line of a row, or the two of an update with its old values.
 func (e *Encoder) appendRow(b []byte, row *event.RowChanged) ([]byte, error) {
 	switch row.Kind() {
 	case event.Insert:
@@ -116,6 +117,7 @@ func (e *Encoder) appendRow(b []byte, row *event.RowChanged) ([]byte, error) {
 	return e.appendLine(b, 'I', row, row.Columns)
 }
 
+// appendLine appends one line with one image.
 func (e *Encoder) appendLine(b []byte, op byte, row *event.RowChanged, image []event.Value) ([]byte, error) {
 	if len(image) != len(row.Table.Columns) {
 		return nil, fmt.Errorf("the row has %d values of %d columns", len(image), len(row.Table.Columns))
@@ -147,6 +149,7 @@ func (e *Encoder) appendLine(b []byte, op byte, row *event.RowChanged, image []e
 	return append(b, e.cfg.Terminator...), nil
 }
 
+// appendValue appends a value; all but numbers and NULL are texts.
 func (e *Encoder) appendValue(b []byte, v event.Value) []byte {
 	switch v.Kind() {
 	case event.KindNull:
@@ -227,6 +230,7 @@ func (e *Encoder) appendText(b, text []byte) []byte {
 	}
 }
 
+// appendEscaped writes text so that neither the delimiter nor a line break stands in it.
 func (e *Encoder) appendEscaped(b, text []byte) []byte {
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {

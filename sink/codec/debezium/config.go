@@ -22,6 +22,7 @@ type Config struct {
 	Now func() time.Time
 }
 
+// withDefaults sets the defaults.
 func (c Config) withDefaults() Config {
 	if c.ClusterID == "" {
 		c.ClusterID = "default"

@@ -62,6 +62,8 @@ func changes(ddl *event.DDL) []event.TableChange {
 	return nil
 }
 
+// appendChange appends an element of tableChanges. The id of a renamed table is both
+// names, the old one first.
 func appendChange(b []byte, t event.DDLType, change event.TableChange) []byte {
 	before, after := change.Before, change.After
 	kind, id := "ALTER", ""
@@ -87,8 +89,11 @@ func appendChange(b []byte, t event.DDLType, change event.TableChange) []byte {
 	return append(appendTable(b, after), '}')
 }
 
+// quotedName is how Debezium identifies a table.
 func quotedName(t *event.TableInfo) string { return `"` + t.Schema + `"."` + t.Table + `"` }
 
+// appendTable appends the table after the change. Virtual generated columns are part of
+// it, though rows do not have them.
 func appendTable(b []byte, t *event.TableInfo) []byte {
 	b = jsontext.AppendString(append(b, `{"defaultCharsetName":`...), t.Charset)
 	b = append(b, `,"primaryKeyColumnNames":[`...)
@@ -118,6 +123,7 @@ func appendTable(b []byte, t *event.TableInfo) []byte {
 	return append(b, `],"comment":null}`...)
 }
 
+// appendColumn appends a column; position counts from 1.
 func appendColumn(b []byte, c *event.ColumnInfo, position int) []byte {
 	b = jsontext.AppendString(append(b, `{"name":`...), c.Name)
 	b = strconv.AppendInt(append(b, `,"jdbcType":`...), int64(jdbcType(c)), 10)
@@ -155,6 +161,7 @@ func appendColumn(b []byte, c *event.ColumnInfo, position int) []byte {
 	return append(b, '}')
 }
 
+// appendOptional appends a string, or null if there is none.
 func appendOptional(b []byte, s string, ok bool) []byte {
 	if !ok {
 		return append(b, "null"...)
@@ -162,6 +169,7 @@ func appendOptional(b []byte, s string, ok bool) []byte {
 	return jsontext.AppendString(b, s)
 }
 
+// appendSize appends a number, or null if it is negative.
 func appendSize(b []byte, n int) []byte {
 	if n < 0 {
 		return append(b, "null"...)

@@ -65,6 +65,7 @@ func (d *Decoder) Decode(key, value []byte) ([]codec.Event, error) {
 	return []codec.Event{e}, nil
 }
 
+// decode reads one message: the payload tells a row from a DDL and a watermark.
 func (d *Decoder) decode(key, value []byte) (codec.Event, error) {
 	if len(value) == 0 {
 		return codec.Event{}, errors.New("a message without a value")
@@ -116,6 +117,7 @@ func split(text []byte) (body, schema jsontext.Value, err error) {
 	return body, schema, err
 }
 
+// readPayload reads the payload of a value. Images stay text until the table is known.
 func readPayload(v jsontext.Value) (*payload, error) {
 	p := &payload{}
 	err := v.Members(func(name string, v jsontext.Value) error {
@@ -138,6 +140,7 @@ func readPayload(v jsontext.Value) (*payload, error) {
 	return p, err
 }
 
+// readSource reads a member of the source.
 func (p *payload) readSource(name string, v jsontext.Value) error {
 	var err error
 	switch name {
@@ -158,6 +161,8 @@ func (p *payload) readSource(name string, v jsontext.Value) error {
 	return nil
 }
 
+// row makes the row. An r is a row of a snapshot, which TiCDC never writes and Debezium
+// does.
 func (d *Decoder) row(p *payload, key, schema jsontext.Value) (*event.RowChanged, error) {
 	table, err := d.table(p, key, schema)
 	if err != nil {

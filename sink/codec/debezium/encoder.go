@@ -43,6 +43,8 @@ func NewEncoder(cfg Config) *Encoder {
 	}
 }
 
+// plan returns the plan of a version of a table. Rows of one version come in a row, so
+// it is nearly always the last one.
 func (e *Encoder) plan(t *event.TableInfo) (*plan, error) {
 	if e.lastPlan.table == t {
 		return e.lastPlan, nil
@@ -62,6 +64,8 @@ func (e *Encoder) plan(t *event.TableInfo) (*plan, error) {
 	return p, nil
 }
 
+// makePlan writes all that rows of a version have in common, which with schemas is the
+// greater part of a message.
 func (e *Encoder) makePlan(t *event.TableInfo) (*plan, error) {
 	p := &plan{table: t, columns: make([]planColumn, len(t.Columns)), keys: slices.Sorted(slices.Values(t.HandleKey))}
 	var keyFields, fields []byte
@@ -111,6 +115,7 @@ func (e *Encoder) AppendRows(dst *codec.Messages, _ string, rows []*event.RowCha
 	return nil
 }
 
+// appendRow writes key and value behind each other.
 func (e *Encoder) appendRow(dst *codec.Messages, row *event.RowChanged, now int64) error {
 	p, err := e.plan(row.Table)
 	if err != nil {
@@ -132,6 +137,8 @@ func (e *Encoder) appendRow(dst *codec.Messages, row *event.RowChanged, now int6
 	return nil
 }
 
+// appendKey writes the handle key of the image that exists, the new one of an update: an
+// update that changes the key comes as a delete and an insert.
 func (e *Encoder) appendKey(b []byte, p *plan, row *event.RowChanged) []byte {
 	b = append(b, `{"payload":{`...)
 	image := row.Image()
@@ -145,6 +152,7 @@ func (e *Encoder) appendKey(b []byte, p *plan, row *event.RowChanged) []byte {
 	return append(b, p.keyEnd...)
 }
 
+// appendRowValue writes the members in TiCDC's order, in which a delete has after first.
 func (e *Encoder) appendRowValue(b []byte, p *plan, row *event.RowChanged, now int64) []byte {
 	startTs := event.Ts(0)
 	if e.cfg.IncludeStartTs {
@@ -169,6 +177,7 @@ func (e *Encoder) appendRowValue(b []byte, p *plan, row *event.RowChanged, now i
 	return append(b, p.valueEnd...)
 }
 
+// appendImage appends an object of all columns.
 func appendImage(b []byte, p *plan, image []event.Value) []byte {
 	b = append(b, '{')
 	for i := range p.columns {

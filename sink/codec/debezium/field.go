@@ -53,6 +53,7 @@ type wireType struct {
 	parameter, parameterValue string
 }
 
+// wireTypeOf decides how a column is written: the table in the package's documentation.
 func (c Config) wireTypeOf(info *event.ColumnInfo) (wireType, error) {
 	if column.IsString(info) {
 		if info.Binary() {
@@ -117,6 +118,7 @@ func (c Config) wireTypeOf(info *event.ColumnInfo) (wireType, error) {
 	return timeType(info)
 }
 
+// timeType is wireTypeOf for times, whose semantic type depends on their digits.
 func timeType(info *event.ColumnInfo) (wireType, error) {
 	switch info.Type {
 	case event.TypeDate, event.TypeNewDate:
@@ -165,6 +167,8 @@ func (c Config) appendSchema(b []byte, info *event.ColumnInfo, w wireType) []byt
 	return append(b, '}')
 }
 
+// currentTimestamp is the default that TiDB notes for the time of an insert, with the
+// digits in parentheses if there are any.
 const currentTimestamp = "CURRENT_TIMESTAMP"
 
 // defaultValue returns a column's default as it would be written in a row, nil if
@@ -207,6 +211,7 @@ func appendNoDate(b []byte, f form) []byte {
 	return append(b, '0')
 }
 
+// secondsPerDay: a Date counts days.
 const secondsPerDay = 24 * 60 * 60
 
 // planColumn is a column of a plan.
@@ -217,6 +222,7 @@ type planColumn struct {
 	bytes    int // of formBits
 }
 
+// newPlanColumn makes the column of a plan.
 func newPlanColumn(info *event.ColumnInfo, f form) *planColumn {
 	const maxBits = 64
 	return &planColumn{
@@ -253,6 +259,7 @@ func appendValue(b []byte, c *planColumn, v event.Value) []byte {
 	return column.AppendJSONString(b, v, nil)
 }
 
+// appendTime appends a date or a time as the number or text of its form.
 func appendTime(b []byte, f form, optional bool, v event.Value) []byte {
 	t, ok := v.Time(nil)
 	switch {

@@ -62,6 +62,7 @@ func checkColumns(n int) error {
 	return nil
 }
 
+// setHandleKey: the handle key is the columns that a key has.
 func setHandleKey(t *event.TableInfo, keys []string) {
 	for _, name := range keys {
 		if i := t.ColumnOffset(name); i >= 0 {
@@ -99,6 +100,7 @@ func (d *Decoder) guess(p *payload, keys []string) (*event.TableInfo, error) {
 	return d.share(t), nil
 }
 
+// addColumn adds a column of a type to a table.
 func addColumn(t *event.TableInfo, c *event.ColumnInfo, typeName string) error {
 	if err := column.SetType(c, typeName); err != nil {
 		return err
@@ -322,6 +324,7 @@ func parseID(id string) ([]*event.TableInfo, error) {
 	return out, nil
 }
 
+// readTable reads the table of an element of tableChanges.
 func readTable(t *event.TableInfo, v jsontext.Value) error {
 	var keys []string
 	err := v.Members(func(name string, v jsontext.Value) error {
@@ -351,6 +354,8 @@ func readTable(t *event.TableInfo, v jsontext.Value) error {
 	return err
 }
 
+// readTableColumn reads a column of it. Its length is what stands in parentheses, which
+// for times is their digits.
 func readTableColumn(v jsontext.Value) (event.ColumnInfo, error) {
 	c := event.ColumnInfo{Length: -1, Decimal: -1, Flag: event.FlagNotNull}
 	var typeName string

@@ -65,6 +65,7 @@ func readValue(c *event.ColumnInfo, v jsontext.Value) (_ event.Value, ok bool) {
 	return value, err == nil
 }
 
+// readBits reads a boolean, or bytes that are little-endian.
 func readBits(c *event.ColumnInfo, v jsontext.Value) (event.Value, bool) {
 	if !v.IsString() {
 		n := uint64(0)

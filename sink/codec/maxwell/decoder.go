@@ -65,6 +65,7 @@ func (d *Decoder) Decode(_, value []byte) ([]codec.Event, error) {
 	}
 }
 
+// object reads one object. A DDL is one that has a statement.
 func (d *Decoder) object(v jsontext.Value) (codec.Event, error) {
 	m := &message{}
 	err := v.Members(func(name string, v jsontext.Value) error {
@@ -105,6 +106,7 @@ func (d *Decoder) object(v jsontext.Value) (codec.Event, error) {
 	return codec.Event{Row: row}, nil
 }
 
+// row makes a row. The old image of an update is the new one with the values of old.
 func (d *Decoder) row(m *message) (*event.RowChanged, error) {
 	const tsPerSecond = 1000 << 18
 	row := &event.RowChanged{CommitTs: event.Ts(m.ts * tsPerSecond)}
@@ -153,6 +155,7 @@ func (d *Decoder) readInto(values []event.Value, t *event.TableInfo, v jsontext.
 	})
 }
 
+// value reads a value as the column's type, known or guessed.
 func (d *Decoder) value(c *event.ColumnInfo, v jsontext.Value) (event.Value, error) {
 	if v.IsNull() {
 		return event.Value{}, nil

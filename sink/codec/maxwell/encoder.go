@@ -23,6 +23,7 @@ type Config struct {
 	DeleteOnlyHandleKey bool
 }
 
+// defaultMaxMessageBytes is what a broker accepts unless it is configured otherwise.
 const defaultMaxMessageBytes = 1 << 20
 
 // Encoder is a codec.Encoder.
@@ -61,6 +62,8 @@ func NewEncoder(cfg Config) *Encoder {
 	return &Encoder{cfg: cfg, plans: make(map[*event.TableInfo]*plan), lastPlan: &plan{}}
 }
 
+// plan returns the plan of a version of a table. Rows of one version come in a row, so
+// it is nearly always the last one.
 func (e *Encoder) plan(t *event.TableInfo) *plan {
 	if e.lastPlan.table == t {
 		return e.lastPlan
@@ -121,6 +124,7 @@ func beginRows(dst *codec.Messages) (b []byte, start, count int) {
 	return binary.BigEndian.AppendUint64(b, version), len(b), 0
 }
 
+// appendRow appends the object of a row.
 func (e *Encoder) appendRow(b []byte, row *event.RowChanged) ([]byte, error) {
 	p := e.plan(row.Table)
 	for _, image := range [...][]event.Value{row.Columns, row.PreColumns} {
@@ -178,6 +182,7 @@ func (e *Encoder) appendChanged(b []byte, p *plan, row *event.RowChanged) []byte
 	return append(b, '}')
 }
 
+// appendValue appends a value with the JSON type that TiCDC's own values have.
 func (e *Encoder) appendValue(b []byte, v event.Value) []byte {
 	switch v.Kind() {
 	case event.KindNull:

@@ -40,6 +40,7 @@ type avroWriter struct {
 	location []byte // the zone's name as an Avro string
 }
 
+// newAvroWriter returns a writer of timestamps in a zone.
 func newAvroWriter(zone *time.Location) *avroWriter {
 	return &avroWriter{zone: zone, location: avrobinary.AppendString(nil, zone.String())}
 }
@@ -53,6 +54,8 @@ func begin(b []byte, symbol int64) []byte {
 	return avrobinary.AppendLong(b, protocolVersion)
 }
 
+// plan writes the fields in front of commitTs, which only the kind changes, and
+// schemaVersion, which stands behind buildTs.
 func (w *avroWriter) plan(t *event.TableInfo) *plan {
 	p := &plan{columns: make([]planColumn, len(t.Columns))}
 	for i := range t.Columns {
@@ -70,6 +73,8 @@ func (w *avroWriter) plan(t *event.TableInfo) *plan {
 	return p
 }
 
+// row appends the fields of DML in their order. Those that may be null are a union: 0
+// is null, 2 the branch of the value that follows.
 func (w *avroWriter) row(b []byte, p *plan, row *event.RowChanged, now int64, opt rowOptions) []byte {
 	b = append(b, p.heads[row.Kind()]...)
 	b = avrobinary.AppendLong(b, int64(row.CommitTs))
@@ -141,18 +146,21 @@ func (w *avroWriter) value(b []byte, f form, v event.Value) []byte {
 	return avrobinary.InsertLength(v.AppendTextIn(b, w.zone), start)
 }
 
+// watermark appends version, commitTs and buildTs.
 func (w *avroWriter) watermark(b []byte, ts event.Ts, now int64) []byte {
 	b = begin(b, symbolWatermark)
 	b = avrobinary.AppendLong(b, int64(ts))
 	return avrobinary.AppendLong(b, now)
 }
 
+// bootstrap appends version, buildTs and tableSchema.
 func (w *avroWriter) bootstrap(b []byte, t *event.TableInfo, now int64) []byte {
 	b = begin(b, symbolBootstrap)
 	b = avrobinary.AppendLong(b, now)
 	return w.schema(b, t)
 }
 
+// ddl appends version, type, sql, commitTs, buildTs and the two schemas.
 func (w *avroWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	b = begin(b, symbolDDL)
 	b = avrobinary.AppendLong(b, int64(ddlType(ddl.Type)))
@@ -170,6 +178,7 @@ func (w *avroWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	return b
 }
 
+// schema appends a TableSchema. An array is one block and the empty block that ends it.
 func (w *avroWriter) schema(b []byte, t *event.TableInfo) []byte {
 	b = avrobinary.AppendString(b, t.Schema)
 	b = avrobinary.AppendString(b, t.Table)
@@ -197,6 +206,7 @@ func (w *avroWriter) schema(b []byte, t *event.TableInfo) []byte {
 	return append(b, 0)
 }
 
+// appendArray appends an array of strings.
 func appendArray(b []byte, list []string) []byte {
 	if len(list) > 0 {
 		b = avrobinary.AppendLong(b, int64(len(list)))
@@ -207,6 +217,7 @@ func appendArray(b []byte, list []string) []byte {
 	return append(b, 0)
 }
 
+// column appends a ColumnSchema, which begins with the name and has the DataType inside.
 func (w *avroWriter) column(b []byte, c *event.ColumnInfo) []byte {
 	b = avrobinary.AppendString(b, c.Name)
 	b = avrobinary.AppendString(b, column.TypeName(c))

@@ -48,6 +48,7 @@ func readAvro(data []byte) (*message, error) {
 	return m, m.check()
 }
 
+// readDML reads the fields of DML behind version.
 func readDML(r *avrobinary.Reader, m *message) {
 	m.key.schema = r.String()
 	m.key.table = r.String()
@@ -72,6 +73,7 @@ func readDML(r *avrobinary.Reader, m *message) {
 	m.old = readMap(r)
 }
 
+// readMap reads a map of columns, or null.
 func readMap(r *avrobinary.Reader) []member {
 	if r.Index(2) == 0 {
 		return nil
@@ -95,6 +97,7 @@ type avroCell struct {
 	text, location string
 }
 
+// readCell reads a value of the map, whose branch tells its Avro type.
 func readCell(r *avrobinary.Reader) *avroCell {
 	c := &avroCell{branch: r.Index(values)}
 	switch c.branch {
@@ -113,6 +116,8 @@ func readCell(r *avrobinary.Reader) *avroCell {
 	return c
 }
 
+// value gives the value the column's type, if it is of a branch that the type is
+// written as.
 func (a *avroCell) value(d *Decoder, c *event.ColumnInfo) (event.Value, error) {
 	switch {
 	case a.branch == valueTimestamp && c.Type == event.TypeTimestamp:
@@ -131,6 +136,7 @@ func (a *avroCell) value(d *Decoder, c *event.ColumnInfo) (event.Value, error) {
 	return event.Value{}, fmt.Errorf("column %s: branch %d of the union is not for %s", c.Name, a.branch, column.TypeName(c))
 }
 
+// number is for the types that are written as long.
 func (a *avroCell) number(c *event.ColumnInfo) (event.Value, bool) {
 	n := uint64(a.long)
 	switch {
@@ -148,6 +154,7 @@ func (a *avroCell) number(c *event.ColumnInfo) (event.Value, bool) {
 	return event.Value{}, false
 }
 
+// readOptionalSchema reads a union of null and TableSchema.
 func readOptionalSchema(r *avrobinary.Reader) *event.TableInfo {
 	if r.Index(2) == 0 {
 		return nil
@@ -155,6 +162,8 @@ func readOptionalSchema(r *avrobinary.Reader) *event.TableInfo {
 	return readAvroSchema(r)
 }
 
+// readAvroSchema reads a TableSchema. Its keys are set once the whole message has
+// proved to be sound.
 func readAvroSchema(r *avrobinary.Reader) *event.TableInfo {
 	t := &event.TableInfo{Schema: r.String(), Table: r.String(), ID: r.Long(), UpdateTs: event.Ts(r.Long())}
 	r.Items(func() { t.Columns = append(t.Columns, readAvroColumn(r)) })
@@ -167,6 +176,7 @@ func readAvroSchema(r *avrobinary.Reader) *event.TableInfo {
 	return t
 }
 
+// readAvroColumn reads a ColumnSchema.
 func readAvroColumn(r *avrobinary.Reader) event.ColumnInfo {
 	c := event.ColumnInfo{Name: r.String()}
 	typeName := r.String()

@@ -31,6 +31,7 @@ type Config struct {
 	Now func() time.Time
 }
 
+// withDefaults refuses the zone Local: a consumer would take its own for it.
 func (c Config) withDefaults() (Config, error) {
 	if c.TimeZone == nil {
 		c.TimeZone = time.UTC

@@ -23,6 +23,8 @@ type DecoderConfig struct {
 	MaxPending int
 }
 
+// defaultMaxPending holds the rows of some seconds, which is how long a BOOTSTRAP may
+// be under way to another partition.
 const defaultMaxPending = 64 << 20
 
 // Decoder is a codec.Decoder. It remembers the schemas of BOOTSTRAP and DDL
@@ -140,6 +142,7 @@ func (d *Decoder) Decode(_, value []byte) ([]codec.Event, error) {
 // Pending returns the number of messages that wait for a schema.
 func (d *Decoder) Pending() int { return len(d.pending) }
 
+// wait keeps a message until its schema comes, within MaxPending.
 func (d *Decoder) wait(m *message) error {
 	if d.bytes+m.size > d.cfg.MaxPending {
 		first := d.pending
@@ -176,6 +179,8 @@ func (d *Decoder) flush() ([]codec.Event, error) {
 	return out, nil
 }
 
+// remember keeps the first schema of a version: a BOOTSTRAP repeats it, and rows of one
+// version share one TableInfo.
 func (d *Decoder) remember(t *event.TableInfo) {
 	k := schemaKey{t.Schema, t.Table, uint64(t.UpdateTs)}
 	if d.schemas[k] != nil {
@@ -208,6 +213,7 @@ func (d *Decoder) event(m *message) (codec.Event, error) {
 	return codec.Event{DDL: ddl}, nil
 }
 
+// row makes the event of a row, or says that it has to wait.
 func (d *Decoder) row(m *message) (codec.Event, error) {
 	entry := d.schemas[m.key]
 	if entry == nil {
@@ -255,6 +261,7 @@ func (s *schemaEntry) tableOf(m *message) *event.TableInfo {
 	return s.rows
 }
 
+// image puts the members of a row in the places of their columns.
 func (d *Decoder) image(table *event.TableInfo, members []member) ([]event.Value, error) {
 	if len(members) > len(table.Columns) {
 		return nil, fmt.Errorf("%d values of %d columns", len(members), len(table.Columns))

@@ -45,6 +45,7 @@ type plan struct {
 	tail  []byte
 }
 
+// planColumn is a column of a plan.
 type planColumn struct {
 	name []byte // as the format writes it
 	form form
@@ -64,6 +65,7 @@ const (
 	formInstant             // TIMESTAMP
 )
 
+// formOf decides how a column is written, in both formats.
 func formOf(c *event.ColumnInfo) form {
 	switch c.Type {
 	case event.TypeLonglong:
@@ -110,6 +112,8 @@ func NewEncoder(cfg Config) (*Encoder, error) {
 	return e, nil
 }
 
+// plan returns the plan of a version of a table. Rows of one version come in a row, so
+// it is nearly always the last one.
 func (e *Encoder) plan(t *event.TableInfo) *plan {
 	if e.lastPlan.table == t {
 		return e.lastPlan
@@ -131,6 +135,7 @@ func (e *Encoder) plan(t *event.TableInfo) *plan {
 	return p
 }
 
+// now is what buildTs says.
 func (e *Encoder) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // AppendRows appends a message for each row.
@@ -156,6 +161,7 @@ func (e *Encoder) AppendClaimCheck(dst *codec.Messages, _ string, row *event.Row
 	return e.appendLarge(dst, row, rowOptions{location: location})
 }
 
+// appendLarge appends what stands in for a row that is too large.
 func (e *Encoder) appendLarge(dst *codec.Messages, row *event.RowChanged, opt rowOptions) error {
 	if !row.Table.HasHandleKey() {
 		return fmt.Errorf("encode handle key of a row of %s at %s: the table has none", row.Table.Name(), row.CommitTs)
@@ -163,6 +169,7 @@ func (e *Encoder) appendLarge(dst *codec.Messages, row *event.RowChanged, opt ro
 	return e.appendRow(dst, row, e.now(), opt)
 }
 
+// appendRow appends a message of one row.
 func (e *Encoder) appendRow(dst *codec.Messages, row *event.RowChanged, now int64, opt rowOptions) error {
 	p := e.plan(row.Table)
 	for _, image := range [...][]event.Value{row.Columns, row.PreColumns} {

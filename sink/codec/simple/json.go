@@ -17,11 +17,14 @@ type jsonWriter struct {
 	instant []byte
 }
 
+// newJSONWriter returns a writer of timestamps in a zone.
 func newJSONWriter(zone *time.Location) *jsonWriter {
 	instant := jsontext.AppendString([]byte(`{"location":`), zone.String())
 	return &jsonWriter{zone: zone, instant: append(instant, `,"value":"`...)}
 }
 
+// plan writes the members in front of commitTs, which only the kind changes, and
+// schemaVersion, which stands behind buildTs.
 func (w *jsonWriter) plan(t *event.TableInfo) *plan {
 	p := &plan{columns: make([]planColumn, len(t.Columns))}
 	for i := range t.Columns {
@@ -38,6 +41,7 @@ func (w *jsonWriter) plan(t *event.TableInfo) *plan {
 	return p
 }
 
+// row appends a row; data and old are left out if there is no such image.
 func (w *jsonWriter) row(b []byte, p *plan, row *event.RowChanged, now int64, opt rowOptions) []byte {
 	b = append(b, p.heads[row.Kind()]...)
 	b = strconv.AppendUint(b, uint64(row.CommitTs), 10)
@@ -74,6 +78,7 @@ func (w *jsonWriter) image(b []byte, p *plan, image []event.Value, keyOnly bool)
 	return append(b, '}')
 }
 
+// value appends a value as a string, or null, or the object of a TIMESTAMP.
 func (w *jsonWriter) value(b []byte, f form, v event.Value) []byte {
 	if v.IsNull() {
 		return append(b, "null"...)
@@ -100,18 +105,21 @@ func (w *jsonWriter) value(b []byte, f form, v event.Value) []byte {
 	return column.AppendJSONString(b, v, w.zone)
 }
 
+// watermark appends a WATERMARK.
 func (w *jsonWriter) watermark(b []byte, ts event.Ts, now int64) []byte {
 	b = strconv.AppendUint(append(b, `{"version":1,"type":"WATERMARK","commitTs":`...), uint64(ts), 10)
 	b = strconv.AppendInt(append(b, `,"buildTs":`...), now, 10)
 	return append(b, '}')
 }
 
+// bootstrap appends a BOOTSTRAP, which belongs to no ts.
 func (w *jsonWriter) bootstrap(b []byte, t *event.TableInfo, now int64) []byte {
 	b = strconv.AppendInt(append(b, `{"version":1,"type":"BOOTSTRAP","commitTs":0,"buildTs":`...), now, 10)
 	b = w.schema(append(b, `,"tableSchema":`...), t)
 	return append(b, '}')
 }
 
+// ddl appends a DDL; a schema that does not exist is left out.
 func (w *jsonWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	b = append(b, `{"version":1,"type":"`+ddlTypes[ddlType(ddl.Type)]+`","sql":`...)
 	b = jsontext.AppendString(b, ddl.Query)
@@ -127,6 +135,7 @@ func (w *jsonWriter) ddl(b []byte, ddl *event.DDL, now int64) []byte {
 	return append(b, '}')
 }
 
+// schema appends a tableSchema.
 func (w *jsonWriter) schema(b []byte, t *event.TableInfo) []byte {
 	b = jsontext.AppendString(append(b, `{"schema":`...), t.Schema)
 	b = jsontext.AppendString(append(b, `,"table":`...), t.Table)
@@ -153,6 +162,7 @@ func (w *jsonWriter) schema(b []byte, t *event.TableInfo) []byte {
 	return append(b, "]}"...)
 }
 
+// appendStrings appends an array of strings.
 func appendStrings(b []byte, list []string) []byte {
 	b = append(b, '[')
 	for i, s := range list {

@@ -75,6 +75,7 @@ func (m *message) check() error {
 // jsonCell is a value in JSON.
 type jsonCell jsontext.Value
 
+// readMembers reads data or old. Values stay text until the schema is known.
 func readMembers(v jsontext.Value) ([]member, error) {
 	var out []member
 	err := v.Members(func(name string, v jsontext.Value) error {
@@ -88,6 +89,7 @@ func readMembers(v jsontext.Value) ([]member, error) {
 	return out, err
 }
 
+// value gives the text the column's type.
 func (j jsonCell) value(d *Decoder, c *event.ColumnInfo) (event.Value, error) {
 	v := jsontext.Value(j)
 	switch {
@@ -130,6 +132,7 @@ func (d *Decoder) instant(c *event.ColumnInfo, v jsontext.Value) (event.Value, e
 	return d.parseInstant(c, location, text)
 }
 
+// parseInstant reads a TIMESTAMP that clocks at a location show.
 func (d *Decoder) parseInstant(c *event.ColumnInfo, location, text string) (event.Value, error) {
 	zone, err := d.zone(location)
 	if err != nil {
@@ -138,6 +141,8 @@ func (d *Decoder) parseInstant(c *event.ColumnInfo, location, text string) (even
 	return column.Parse(c, text, zone)
 }
 
+// readSchema reads a tableSchema. Its keys are set once the whole message has proved to
+// be sound.
 func readSchema(v jsontext.Value) (*event.TableInfo, error) {
 	t := &event.TableInfo{}
 	err := v.Members(func(name string, v jsontext.Value) error {
@@ -175,6 +180,8 @@ func readSchema(v jsontext.Value) (*event.TableInfo, error) {
 	return t, nil
 }
 
+// readColumn reads a column of a tableSchema. The name of its type can be looked up only
+// when all members are known, because they may come in any order.
 func readColumn(v jsontext.Value) (event.ColumnInfo, error) {
 	c := event.ColumnInfo{Flag: event.FlagNotNull}
 	var typeName string
@@ -218,6 +225,7 @@ func completeColumn(c *event.ColumnInfo, typeName string) error {
 	return nil
 }
 
+// readType reads a member of dataType.
 func readType(c *event.ColumnInfo, typeName *string, name string, v jsontext.Value) error {
 	var err error
 	switch name {
@@ -248,6 +256,7 @@ func readType(c *event.ColumnInfo, typeName *string, name string, v jsontext.Val
 	return err
 }
 
+// readIndex reads an index of a tableSchema.
 func readIndex(v jsontext.Value) (event.IndexInfo, error) {
 	var index event.IndexInfo
 	err := v.Members(func(name string, v jsontext.Value) error {

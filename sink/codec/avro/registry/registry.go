@@ -51,6 +51,8 @@ type Client struct {
 	}
 }
 
+// registration is what an id stands for. One schema may have different ids under
+// different subjects, as some registries number them.
 type registration struct{ subject, schema string }
 
 const (
@@ -171,6 +173,8 @@ func (c *Client) call(ctx context.Context, method string, at *url.URL, body []by
 	return err
 }
 
+// try sends a request once. An error that trying again cannot mend is a
+// backoff.Permanent.
 func (c *Client) try(ctx context.Context, method string, at *url.URL, body []byte, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, at.String(), bytes.NewReader(body))
 	if err != nil {

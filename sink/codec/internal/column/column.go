@@ -95,6 +95,7 @@ func Parse(c *event.ColumnInfo, text string, loc *time.Location) (event.Value, e
 	return v, nil
 }
 
+// parse is Parse without the column in errors, which may quote the text.
 func parse(c *event.ColumnInfo, text string, loc *time.Location) (event.Value, error) {
 	if IsString(c) {
 		if c.Binary() {
