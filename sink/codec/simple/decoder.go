@@ -23,8 +23,8 @@ type DecoderConfig struct {
 	MaxPending int
 }
 
-// defaultMaxPending holds the rows of some seconds, which is how long a BOOTSTRAP may
-// be under way to another partition.
+// defaultMaxPending holds 10000 rows of a KiB, after which TiCDC repeats a schema: a
+// consumer that begins in the middle of a topic waits for that long.
 const defaultMaxPending = 64 << 20
 
 // Decoder is a codec.Decoder. It remembers the schemas of BOOTSTRAP and DDL
