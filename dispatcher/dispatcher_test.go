@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -417,4 +418,25 @@ func TestVersions(t *testing.T) {
 		}
 		_ = d.Check(tableOf(fmt.Sprintf("s.t%d", i), 1, "b"))
 	}
+}
+
+// TestConcurrent gives each goroutine the partitions of its own tables.
+func TestConcurrent(t *testing.T) {
+	d := newDispatcher(t, all(dispatcher.Rule{Partition: "index-value", Topic: "{schema}_{table}"}))
+	var group sync.WaitGroup
+	for g := range 4 {
+		group.Go(func() {
+			for i := range 500 {
+				name := fmt.Sprintf("s%d.t%d", g, i%50)
+				table := tableOf(name, 1, "id")
+				row := &event.RowChanged{Table: table, Columns: []event.Value{event.Float64Value(float64(i))}}
+				h := crc32.ChecksumIEEE([]byte(strings.Replace(name, ".", "", 1))) ^ crc32.ChecksumIEEE(fmt.Appendf(nil, "id%d", i))
+				got, err := d.Partition(row, 1000)
+				if err != nil || got != int32(h%1000) || d.TableTopic(table) != strings.Replace(name, ".", "_", 1) {
+					t.Errorf("%s: partition %d of %s, %v", name, got, d.TableTopic(table), err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
