@@ -66,7 +66,7 @@ func (w *worker) write(ctx context.Context, b *batch, members []int32, safe bool
 
 // build adds the statements of a shard: first all deletes, then what is written.
 func (w *worker) build(ctx context.Context, b *batch, members []int32, safe bool) error {
-	s := w.statement(b.plan, verbDelete)
+	s := &statement{script: &w.script, plan: b.plan, verb: verbDelete, max: w.sink.rowsPerStatement(b.plan, verbDelete)}
 	hash := b.hash
 	for _, i := range members {
 		b.deletes(&hash, &b.changes[i], s.add)
@@ -83,13 +83,20 @@ func (w *worker) build(ctx context.Context, b *batch, members []int32, safe bool
 
 // puts adds the statements that write the new images of changes of some kinds.
 func (w *worker) puts(ctx context.Context, b *batch, members []int32, v verb, of func(changeKind) bool) error {
-	n := 0
+	n, bytes := 0, 0
+	sized := v == verbUpsert && w.sink.cfg.MaxMultiUpdateRow > 0
 	for _, i := range members {
 		if of(b.changes[i].kind) {
 			n++
+			if sized {
+				bytes += imageBytes(b.after(&b.changes[i]))
+			}
 		}
 	}
 	limit := w.sink.rowsPerStatement(b.plan, v)
+	if bytes > n*w.sink.cfg.MaxMultiUpdateRowSize {
+		limit = 1
+	}
 	next := 0 // of members
 	for n > 0 {
 		rows := min(n, limit)
@@ -98,7 +105,7 @@ func (w *worker) puts(ctx context.Context, b *batch, members []int32, v verb, of
 		if err != nil {
 			return err
 		}
-		s := w.statement(b.plan, v)
+		s := &statement{script: &w.script, plan: b.plan, verb: v, max: limit}
 		argFrom := len(w.script.args)
 		for ; rows > 0; next++ {
 			c := &b.changes[members[next]]
@@ -133,10 +140,6 @@ type statement struct {
 	rows   int
 }
 
-func (w *worker) statement(p *plan, v verb) *statement {
-	return &statement{script: &w.script, plan: p, verb: v, max: w.sink.rowsPerStatement(p, v)}
-}
-
 // maxStatementBytes is where a statement of several rows ends.
 const maxStatementBytes = 1 << 20
 
@@ -161,6 +164,15 @@ func (s *statement) end() {
 		s.script.close()
 		s.rows = 0
 	}
+}
+
+// imageBytes estimates the size of a row.
+func imageBytes(image []event.Value) int {
+	n := 0
+	for i := range image {
+		n += max(8, len(image[i].Bytes()))
+	}
+	return n
 }
 
 // rowsPerStatement bounds the rows of one statement.
