@@ -25,6 +25,7 @@ var pairs = []pair{
 func (p pair) fill(t testing.TB, database string, statements ...string) (up, down *sql.DB) {
 	t.Helper()
 	up, down = p.up(t), p.down(t)
+	database = "`" + strings.ReplaceAll(database, "`", "``") + "`"
 	for _, db := range []*sql.DB{up, down} {
 		exec(t, db, "DROP DATABASE IF EXISTS "+database, "CREATE DATABASE "+database+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 		for _, s := range statements {
