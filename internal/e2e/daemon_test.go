@@ -1,0 +1,201 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+)
+
+// daemon is a cdc server in a process of its own.
+type daemon struct {
+	t       *testing.T
+	program string
+	addr    string
+	args    []string
+	log     syncBuffer
+	cmd     *exec.Cmd
+}
+
+// newDaemon returns a daemon of a cluster of daemons, or one alone if that has no
+// name. It has an address, and is started by start.
+func newDaemon(t *testing.T, program, clusterID string) *daemon {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{t: t, program: program, addr: addr}
+	d.args = []string{"server", "--pd", cluster.PD, "--addr", addr, "--data-dir", filepath.Join(t.TempDir(), "data")}
+	if clusterID == "" {
+		d.args = append(d.args, "--standalone")
+	} else {
+		d.args = append(d.args, "--cluster-id", clusterID, "--capture-session-ttl", "3")
+	}
+	t.Cleanup(func() {
+		if d.cmd != nil {
+			d.end(syscall.SIGKILL)
+		}
+		if t.Failed() {
+			t.Logf("log of the daemon at %s:\n%s", d.addr, d.log.String())
+		}
+	})
+	return d
+}
+
+// start runs the daemon and waits until it is ready.
+func (d *daemon) start() {
+	d.t.Helper()
+	cmd := exec.Command(d.program, d.args...)
+	cmd.Stderr = &d.log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.cmd = cmd
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, d.addr) {
+		d.t.Fatalf("the daemon says %q: %v\n%s", line, err, d.log.String())
+	}
+	waitFor(d.t, "the daemon at "+d.addr+" to be ready", func() bool {
+		resp, err := http.Get("http://" + d.addr + "/readyz") //nolint:noctx // it is on this machine
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// end sends a signal that ends the daemon, and waits for that.
+func (d *daemon) end(signal syscall.Signal) {
+	d.t.Helper()
+	cmd := d.cmd
+	d.cmd = nil
+	if err := cmd.Process.Signal(signal); err != nil {
+		d.t.Errorf("signal the daemon: %v", err)
+	}
+	if err := cmd.Wait(); err != nil && signal != syscall.SIGKILL {
+		d.t.Errorf("the daemon ended with %v", err)
+	}
+}
+
+// call asks the API. What it answers is decoded into into, unless that is nil.
+func (d *daemon) call(ctx context.Context, method, path string, body, into any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+d.addr+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var answer json.RawMessage
+	err = json.NewDecoder(resp.Body).Decode(&answer)
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s %s", method, path, resp.Status, answer)
+	}
+	if into == nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// changefeed is the API's description of one.
+func (d *daemon) changefeed(ctx context.Context, id string) (state string, checkpoint event.Ts, err error) {
+	var info struct {
+		State      string   `json:"state"`
+		Checkpoint event.Ts `json:"checkpoint_tso"`
+	}
+	err = d.call(ctx, http.MethodGet, "/api/v1/changefeeds/"+id, nil, &info)
+	return info.State, info.Checkpoint, err
+}
+
+// captures returns the captures that the API knows, by address, and the owner's.
+func (d *daemon) captures(ctx context.Context) (ids map[string]string, owner string, err error) {
+	var list []struct {
+		ID      string `json:"id"`
+		IsOwner bool   `json:"is_owner"`
+		Address string `json:"address"`
+	}
+	if err := d.call(ctx, http.MethodGet, "/api/v1/captures", nil, &list); err != nil {
+		return nil, "", err
+	}
+	ids = map[string]string{}
+	for _, c := range list {
+		ids[c.Address] = c.ID
+		if c.IsOwner {
+			owner = c.Address
+		}
+	}
+	return ids, owner, nil
+}
+
+// TestDocumentedCurlLines runs every line of the API's documentation with curl
+// against a daemon over a real cluster.
+func TestDocumentedCurlLines(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("TIDBCDC_REQUIRE_SERVERS") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	ctx := testContext(t, 3*time.Minute)
+	d := newDaemon(t, build(t, "./cmd/cdc"), "")
+	d.start()
+	lines, err := os.ReadFile("../../apiserver/testdata/curl.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		line = strings.TrimSpace(line)
+		// The documentation's changefeed is there, and rests if it is to be changed.
+		_ = d.call(ctx, http.MethodDelete, "/api/v1/changefeeds/test1", nil, nil) // it may not be there
+		if err := d.call(ctx, http.MethodPost, "/api/v1/changefeeds", map[string]any{
+			"changefeed_id": "test1", "sink_uri": "blackhole://", "ignore_ineligible_table": true,
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
+		want := "202"
+		switch {
+		case strings.Contains(line, "-X GET"):
+			want = "200"
+		case strings.Contains(line, "-X PUT"):
+			if err := d.call(ctx, http.MethodPost, "/api/v1/changefeeds/test1/pause", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		line = strings.ReplaceAll(line, "127.0.0.1:8300", d.addr)
+		out, err := exec.CommandContext(ctx, "bash", "-c", line+` -s -w '\n%{http_code}'`).CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), "\n"+want) {
+			t.Errorf("%s\nanswers, want %s (%v):\n%s", line, want, err, out)
+		}
+	}
+	d.end(syscall.SIGTERM)
+}
