@@ -84,6 +84,7 @@ func TestKnownPartitions(t *testing.T) {
 		{byColumns, columns, ints(11, 22, 33), 15},
 		{dispatcher.Rule{Partition: "columns", Columns: []string{"Col1", "COL2"}}, columns, ints(11, 22, 33), 15},
 		{byColumns, upper, ints(11, 22, 33), 5},
+		{indexValue, tableOf("test.t1", 0, "a"), ints(11), 15},
 	}
 	for _, tt := range tests {
 		d := newDispatcher(t, all(tt.rule))

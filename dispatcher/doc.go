@@ -15,6 +15,7 @@
 //	columns       hash of the above and those columns    per value of the columns
 //	ts            commit ts mod n                        not at all
 //
+// With index-value, all rows of a table without a handle key share a partition.
 // Values are those of the new image, of the old one for a delete. An update that
 // changes what is hashed may thus leave its old partition without a trace: see
 // [Dispatcher.Moves].
