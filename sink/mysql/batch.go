@@ -2,7 +2,9 @@ package mysql
 
 import (
 	"bytes"
+	"cmp"
 	"hash/maphash"
+	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -102,6 +104,18 @@ func (b *batch) add(i int32, row *event.RowChanged) {
 // shard fills order and ends: shards of about size changes, of which no two
 // conflict. whole keeps what a transaction did in one.
 func (b *batch) shard(size int, whole bool) {
+	b.divide(size, whole)
+	// In the middle of a transaction that was cut, two rows may hold the same key.
+	// The later one is to keep it; the other gives it up in the next call.
+	byLast := func(x, y int32) int { return cmp.Compare(b.changes[x].last, b.changes[y].last) }
+	for members := range b.shards {
+		if !slices.IsSortedFunc(members, byLast) {
+			slices.SortFunc(members, byLast)
+		}
+	}
+}
+
+func (b *batch) divide(size int, whole bool) {
 	if len(b.changes) <= size || b.plan.hidden || b.plan.keyless {
 		for i := range b.changes {
 			b.order = append(b.order, int32(i))
