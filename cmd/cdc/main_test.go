@@ -287,6 +287,17 @@ region-scan-limit = 40
 	}
 }
 
+// TestExampleFile: the settings that examples/deploy shows are understood.
+func TestExampleFile(t *testing.T) {
+	cfg := defaultServerConfig()
+	if err := cfg.load("../../examples/deploy/server.toml", pflag.NewFlagSet("server", pflag.ContinueOnError)); err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.pd()) != 3 || cfg.Log.File.MaxBackups != 10 {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	var out bytes.Buffer
 	if rc := run(t.Context(), []string{"version", "--json"}, &out, io.Discard); rc != 0 {
