@@ -13,6 +13,8 @@ export DEMO_SECONDS SEED
 # Kafka sink use an in-process broker, and say so.
 KAFKA := bin/kafka
 export TIDBCDC_KAFKA_LIB ?= $(abspath $(KAFKA))
+REGISTRY := bin/registry
+export TIDBCDC_REGISTRY_LIB ?= $(abspath $(REGISTRY))
 
 .PHONY: help
 help: ## list the targets
@@ -33,7 +35,7 @@ test: servers ## run all tests, with the real servers that there are; SEED=n rep
 .PHONY: servers
 servers: $(PLAYGROUND) ## get the servers that tests use: TiDB, MariaDB, Kafka; as root on Debian, install what is missing
 	@.ci/servers
-	@if command -v mvn >/dev/null && command -v java >/dev/null; then $(MAKE) --no-print-directory $(KAFKA); fi
+	@if command -v mvn >/dev/null && command -v java >/dev/null; then $(MAKE) --no-print-directory $(KAFKA) $(REGISTRY); fi
 
 .PHONY: soak
 soak: $(PLAYGROUND) ## random workloads and faults for SECONDS=n (60) in all; SEED=s repeats one
@@ -67,6 +69,11 @@ playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol 
 $(KAFKA): internal/kafkabroker/pom.xml
 	@echo "fetching Apache Kafka from Maven Central: about 90 MB"
 	@mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@)
+	@touch $@
+
+$(REGISTRY): internal/kafkabroker/registry/pom.xml
+	@echo "fetching the schema registry Apicurio from Maven Central: about 140 MB"
+	@mvn -B -q -f $< dependency:unpack-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@)
 	@touch $@
 
 # The binary is built anew when a source file of the playground has changed.
