@@ -54,13 +54,14 @@
 // that it meets is the new image afterwards, whichever of its keys it met it by.
 //
 // A table without a handle key (force-replicate) has its rows found by all columns,
-// NULL-safe, one statement per row; FLOAT included, JSON only on MariaDB. So are the
-// deletes of a partitioned table, by their handle key and all else: a row that moves
-// between partitions is a delete and an insert in different spans, which come in any
-// order, and under a global index have the same key; the delete must not take the
-// new row. A row that moves back and forth within the time that spans are apart is
-// out of order nevertheless: write tables with global indexes at a WriteConcurrency
-// of 1 or not at all.
+// NULL-safe, one statement per row; JSON only on MariaDB. So are the deletes of a
+// partitioned table, by their handle key and all else: a row that moves between
+// partitions is a delete and an insert in different spans, which come in any order,
+// and under a global index have the same key; the delete must not take the new row.
+// Under a global index, rows that move there and back, or pass a unique value on to
+// another partition, within the time that the spans of the two are apart, may still
+// be applied in the wrong order: each span has an order of its own, and nothing here
+// sees both. Under local indexes, which hold the partition's columns, they cannot.
 //
 // Sessions have a strict SQL mode that accepts the dates that TiDB accepts, the time
 // zone UTC, READ COMMITTED and no foreign key checks, whatever the server's settings.

@@ -73,16 +73,6 @@ func isRefused(err error) bool {
 	return false
 }
 
-// writeError says what could not be written, without the values. The server's
-// message is left out if it may quote one.
-type writeError struct {
-	message string
-	err     error // without the server's message
-}
-
-func (e *writeError) Error() string { return e.message }
-func (e *writeError) Unwrap() error { return e.err }
-
 // describe adds to an error what was being written.
 func describe(err error, b *batch, members []int32, safe bool) error {
 	if b.plan == nil || len(b.rows) == 0 {

@@ -13,11 +13,11 @@ type plan struct {
 	columns []int
 	// where are the offsets of those that identify a row in a DELETE.
 	where []int
-	// whole: the row is compared as a whole, NULL-safe, one statement per row. A
-	// table without a handle key has nothing else; of a partitioned one see
-	// newPlan.
+	// whole: a DELETE compares the row as a whole, NULL-safe. A table without a
+	// handle key has nothing else; of a partitioned one see newPlan.
 	whole bool
-	// keyless: the table has no handle key.
+	// keyless: the table has no handle key. Then there may be several rows that are
+	// the same, and a DELETE is of one.
 	keyless bool
 	// clustered: TiKV's key of the row is its handle key.
 	clustered bool
@@ -217,6 +217,7 @@ func (p *plan) row(dst []byte, v verb, image []event.Value) []byte {
 			return appendLiteral(dst, image[p.where[i]])
 		})
 	}
+	dst = append(dst, '(')
 	for i, offset := range p.where {
 		if i > 0 {
 			dst = append(dst, " AND "...)
@@ -224,7 +225,15 @@ func (p *plan) row(dst []byte, v verb, image []event.Value) []byte {
 		exactly := !slices.Contains(p.table.HandleKey, offset) // of these the index decides
 		dst = appendComparison(dst, &p.table.Columns[offset], image[offset], exactly)
 	}
-	return append(dst, " LIMIT 1"...)
+	return append(dst, ')')
+}
+
+// separator stands between rows.
+func (p *plan) separator(v verb) string {
+	if v == verbDelete && p.whole {
+		return " OR "
+	}
+	return ","
 }
 
 // appendComparison appends a condition that a column has a value: a text exactly,
@@ -245,6 +254,8 @@ func appendComparison(dst []byte, c *event.ColumnInfo, v event.Value, exactly bo
 // end appends what follows the last row.
 func (p *plan) end(dst []byte, v verb) []byte {
 	switch {
+	case v == verbDelete && p.keyless:
+		return append(dst, " LIMIT 1"...)
 	case v == verbDelete && !p.whole:
 		return append(dst, ')')
 	case v == verbUpsert:

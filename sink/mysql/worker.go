@@ -149,7 +149,7 @@ func (s *statement) add(image []event.Value) {
 		script.open()
 		script.text = s.plan.begin(script.text, s.verb)
 	} else {
-		script.text = append(script.text, ',')
+		script.text = append(script.text, s.plan.separator(s.verb)...)
 	}
 	script.text = s.plan.row(script.text, s.verb, image)
 	s.rows++
@@ -178,7 +178,7 @@ func imageBytes(image []event.Value) int {
 // rowsPerStatement bounds the rows of one statement.
 func (s *Sink) rowsPerStatement(p *plan, v verb) int {
 	switch {
-	case s.cfg.NoBatchDML || v == verbDelete && p.whole:
+	case s.cfg.NoBatchDML || v == verbDelete && p.keyless:
 		return 1
 	case v == verbUpsert && s.cfg.MaxMultiUpdateRow > 0:
 		return min(s.cfg.MaxMultiUpdateRow, s.cfg.MaxTxnRow)

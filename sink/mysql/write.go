@@ -78,7 +78,7 @@ func (s *Sink) writeShards(ctx context.Context, b *batch, safe bool) error {
 	if len(b.ends) == 1 {
 		return s.writeShard(ctx, b, b.order, safe)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // what another shard has begun, it may as well end
 	for members := range b.shards {
 		g.Go(func() error { return s.writeShard(ctx, b, members, safe) })
 	}
