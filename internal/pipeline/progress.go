@@ -15,6 +15,10 @@ import (
 // checkpoint, which look at every span.
 const progressInterval = 10 * time.Millisecond
 
+// progressShare: computing the checkpoint takes one part of the time in so many,
+// so that it is computed seldom when there are very many spans.
+const progressShare = 20
+
 // coordinate applies DDL jobs and computes the checkpoint whenever something
 // has moved. It ends with errFinished at the target ts.
 func (p *Pipeline) coordinate(ctx context.Context) error {
@@ -29,14 +33,16 @@ func (p *Pipeline) coordinate(ctx context.Context) error {
 		if err := p.applyDDLs(ctx); err != nil {
 			return err
 		}
+		began := time.Now()
 		if p.advance() {
 			return errFinished
 		}
+		wait := max(progressInterval, progressShare*time.Since(began))
 		// Moves that happen meanwhile are seen by one computation together.
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(progressInterval):
+		case <-time.After(wait):
 		}
 	}
 }
