@@ -130,7 +130,7 @@ func (c *Cluster) serve() error {
 		s := &store{cluster: c, id: c.allocID()}
 		c.stores = append(c.stores, s)
 		peers = append(peers, s.id)
-		if err := s.listen("127.0.0.1:0"); err != nil {
+		if err := s.listen(""); err != nil {
 			return err
 		}
 	}

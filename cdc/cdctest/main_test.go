@@ -1,6 +1,8 @@
 package cdctest_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	plog "github.com/pingcap/log"
@@ -9,6 +11,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if n := os.Getenv(idleTablesVar); n != "" {
+		if err := serveIdleTables(n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1) //nolint:forbidigo // the process is another program
+		}
+		return
+	}
 	// The TiKV client's own logger writes to stdout.
 	plog.ReplaceGlobals(zap.NewNop(), &plog.ZapProperties{Level: zap.NewAtomicLevel()})
 	goleak.VerifyTestMain(m,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
@@ -33,11 +32,11 @@ type pdServer struct {
 // servePD starts a PD on loopback. Cluster.wg counts its goroutine.
 func servePD(c *Cluster) (*pdServer, error) {
 	p := &pdServer{cluster: c}
-	return p, p.listen("127.0.0.1:0")
+	return p, p.listen("")
 }
 
 func (p *pdServer) listen(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	l, err := listen(addr)
 	if err != nil {
 		return fmt.Errorf("listen as PD: %w", err)
 	}
@@ -226,10 +225,8 @@ func (p *pdServer) scan(start, end []byte, limit int) ([]*pdpb.Region, error) {
 	p.cluster.mu.Lock()
 	defer p.cluster.mu.Unlock()
 	var out []*pdpb.Region
-	for _, r := range p.cluster.knownToPD() {
-		if len(r.span.End) > 0 && bytes.Compare(r.span.End, from) <= 0 {
-			continue
-		}
+	regions := p.cluster.knownToPD()
+	for _, r := range regions[indexAt(regions, from):] {
 		if len(to) > 0 && bytes.Compare(r.span.Start, to) >= 0 || limit > 0 && len(out) == limit {
 			break
 		}

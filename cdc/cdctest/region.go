@@ -77,15 +77,20 @@ func (c *Cluster) mustRegionLocked(id uint64) *region {
 	return r
 }
 
-// regionAt finds the region of a raw key among those in key order.
-func regionAt(regions []*region, key []byte) *region {
-	// The first region that ends above the key.
+// indexAt finds the first of regions in key order that ends above a raw key.
+func indexAt(regions []*region, key []byte) int {
 	i, _ := slices.BinarySearchFunc(regions, key, func(r *region, key []byte) int {
 		if len(r.span.End) > 0 && bytes.Compare(r.span.End, key) <= 0 {
 			return -1
 		}
 		return 1
 	})
+	return i
+}
+
+// regionAt finds the region of a raw key among those in key order.
+func regionAt(regions []*region, key []byte) *region {
+	i := indexAt(regions, key)
 	if i == len(regions) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -33,12 +34,29 @@ type store struct {
 	paused    bool          // nothing is sent
 }
 
+// listen opens a port of loopback, any for an empty address: none that a connection
+// could be given as its own while the server is stopped, as systems do from 32768 on.
+func listen(addr string) (net.Listener, error) {
+	if addr != "" {
+		return net.Listen("tcp", addr)
+	}
+	const first, end, tries = 12000, 32000, 100
+	var l net.Listener
+	var err error
+	for range tries {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(end-first))); err == nil {
+			break
+		}
+	}
+	return l, err
+}
+
 // keepalivePolicy lets clients look often whether the connection lives, as TiKV and PD do.
 var keepalivePolicy = keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}
 
-// listen starts the store at an address. The caller does not hold Cluster.mu.
+// listen starts the store at an address, empty for a new one. The caller does not hold Cluster.mu.
 func (s *store) listen(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	l, err := listen(addr)
 	if err != nil {
 		return fmt.Errorf("listen as store %d: %w", s.id, err)
 	}
@@ -109,14 +127,14 @@ func (c *Cluster) StartStore(id uint64) error {
 func (c *Cluster) RestartStoreElsewhere(id uint64) error {
 	s := c.mustStore(id)
 	s.stop()
-	return s.listen("127.0.0.1:0")
+	return s.listen("")
 }
 
 // AddStore brings up a store without regions and returns its id.
 func (c *Cluster) AddStore() (uint64, error) {
 	s := &store{cluster: c}
 	c.update(func() { s.id = c.allocID() })
-	if err := s.listen("127.0.0.1:0"); err != nil {
+	if err := s.listen(""); err != nil {
 		return 0, err
 	}
 	c.update(func() { c.stores = append(c.stores, s) })
