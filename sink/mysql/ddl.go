@@ -44,8 +44,8 @@ type ddlWriter struct {
 //
 // The DDL has a connection of its own, without a read timeout if [Open] made the
 // Sink, and may take hours. If that is lost, the server is asked whether it goes on
-// with the statement, which is then waited for; that needs the privilege PROCESS,
-// in TiDB SUPER. EXCHANGE PARTITION and the swap of two names, which a second
+// with the statement, which is then waited for; in TiDB that needs the privilege
+// SUPER. EXCHANGE PARTITION and the swap of two names, which a second
 // execution would undo, are not repeated on MySQL and MariaDB when that leaves it
 // open whether they were executed: the error is permanent and says so.
 func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {

@@ -174,6 +174,47 @@ func TestRewriteDDLSQLMode(t *testing.T) {
 	}
 }
 
+// TestRewriteDDLClock: defaults of new columns mean the moments that TiDB gave
+// them, though it keeps a TIMESTAMP in UTC and a DATETIME in the session's time.
+func TestRewriteDDLClock(t *testing.T) {
+	column := func(name string, tp event.ColumnType, def, origin string) event.ColumnInfo {
+		return event.ColumnInfo{Name: name, Type: tp, Default: &def, OriginDefault: &origin, Version: 1, Decimal: 3}
+	}
+	const now = "CURRENT_TIMESTAMP(3)"
+	ts := column("ts", event.TypeTimestamp, now, "2024-01-01 04:00:00.500")
+	dt := column("dt", event.TypeDatetime, now, "2024-01-01 12:00:00.500")
+	literal := column("lit", event.TypeTimestamp, "2020-01-01 04:00:00.000", "2020-01-01 04:00:00.000")
+	tests := []struct {
+		name, query, timestamp, zone, want string
+		columns                            []event.ColumnInfo
+	}{
+		{"TIMESTAMP", "alter table t add ts timestamp(3) default now(3)", "1704081600.500000", "+00:00", "DEFAULT CURRENT_TIMESTAMP(3)", []event.ColumnInfo{ts}},
+		{"DATETIME", "alter table t add dt datetime(3) default now(3)", "1704110400.500000", "+00:00", "DEFAULT CURRENT_TIMESTAMP(3)", []event.ColumnInfo{dt}},
+		{"both", "alter table t add ts timestamp(3) default now(3), add dt datetime(3) default now(3)", "1704081600.500000", "+08:00", "`dt`", []event.ColumnInfo{ts, dt}},
+		{"literal", "alter table t add lit timestamp(3) default '2020-01-01 12:00:00'", "1000.000000", "+00:00", "DEFAULT '2020-01-01 04:00:00.000'", []event.ColumnInfo{literal}},
+		{"all", "alter table t add ts timestamp(3) default now(3), add dt datetime(3) default now(3), add lit timestamp(3) default '2020-01-01 12:00:00'",
+			"1704081600.500000", "+08:00", "DEFAULT '2020-01-01 12:00:00'", []event.ColumnInfo{ts, dt, literal}},
+		{"zero date", "alter table t add lit timestamp default 0", "1000.000000", "+00:00", "DEFAULT '0000-00-00 00:00:00'",
+			[]event.ColumnInfo{column("lit", event.TypeTimestamp, "0000-00-00 00:00:00", "0000-00-00 00:00:00")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before, after := info("s.t", "id"), info("s.t", "id")
+			after.Columns = append(after.Columns, tt.columns...)
+			plan, err := rewriteDDL(&event.DDL{Type: event.DDLAddColumn, Query: tt.query, Schema: "s", CommitTs: 1000_000 << 18, Changes: changes(before, after)}, dialectMySQL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := unixSeconds(plan.timestamp); got != tt.timestamp || zoneOffset(plan.zone) != tt.zone {
+				t.Errorf("got timestamp %s in %s, want %s in %s", got, zoneOffset(plan.zone), tt.timestamp, tt.zone)
+			}
+			if sql := plan.statements[0].sql; !strings.Contains(sql, tt.want) {
+				t.Errorf("got %s, want %s in it", sql, tt.want)
+			}
+		})
+	}
+}
+
 func TestRewriteDDLFails(t *testing.T) {
 	tests := []struct {
 		name string

@@ -26,6 +26,8 @@ type tableRun struct {
 const (
 	// chunkBytes bounds the rows of a chunk by their length.
 	chunkBytes = 16 << 20
+	// firstChunkRows are read to learn how long rows are.
+	firstChunkRows = 500
 	// oversize is how many times a chunk's rows may be in its range downstream
 	// before it is cut in pieces there.
 	oversize = 4
@@ -35,20 +37,21 @@ const (
 // ranges are the upstream's and leave out nothing, so that they cover the
 // downstream too.
 func (r *tableRun) compareChunks(ctx context.Context) error {
-	n := r.options.ChunkRows
-	if length := r.plan.up.avgRowLength; length > 0 {
-		n = max(1, min(n, int(chunkBytes/length)))
-	}
-	r.plan.chunkRows = n
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(r.options.Concurrency)
-	advance := r.startRows
+	advance, n := r.startRows, min(r.options.ChunkRows, firstChunkRows)
 	if r.options.Checksums && r.plan.checksums {
-		advance = r.startSums
+		advance, n = r.startSums, r.options.ChunkRows
+		if length := r.plan.up.avgRowLength; length > 0 {
+			n = max(1, min(n, int(chunkBytes/length)))
+		}
 	}
 	var from bound
 	for {
-		to, work, err := advance(groupCtx, from)
+		chunk := keyRange{from: from, rows: n}
+		var work func() error
+		var err error
+		chunk.to, n, work, err = advance(groupCtx, chunk)
 		if err != nil {
 			if groupErr := group.Wait(); groupErr != nil {
 				return groupErr
@@ -56,40 +59,42 @@ func (r *tableRun) compareChunks(ctx context.Context) error {
 			return err
 		}
 		group.Go(work)
-		if to == nil {
+		if chunk.to == nil {
 			return group.Wait()
 		}
-		from = to
+		from = chunk.to
 	}
 }
 
-// startRows reads the upstream's rows of the next chunk, and returns where it
-// ends and how to go on with it.
-func (r *tableRun) startRows(ctx context.Context, from bound) (bound, func() error, error) {
-	up, err := r.rows(ctx, r.up, r.plan.up, keyRange{from: from}, r.plan.chunkRows)
+// startRows reads the upstream's rows of the next chunk. It returns where that
+// ends, how many rows the one after it should have, and how to go on with this one.
+func (r *tableRun) startRows(ctx context.Context, chunk keyRange) (to bound, rows int, work func() error, err error) {
+	up, err := r.rows(ctx, r.up, r.plan.up, chunk, chunk.rows)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
-	chunk := keyRange{from: from}
-	if len(up.ends) == r.plan.chunkRows {
+	if len(up.ends) == chunk.rows {
 		last := up.row(len(up.ends)-1, nil)
 		for _, k := range r.plan.keys {
 			chunk.to = append(chunk.to, r.plan.columns[k].class.literal(last[k]))
 		}
+		// What a server says of the length of rows may be old, or missing.
+		length := max(1, len(up.data)/len(up.ends))
+		rows = max(1, min(r.options.ChunkRows, chunkBytes/length, chunk.rows*4))
 	}
-	return chunk.to, func() error { return r.compareWith(ctx, up, chunk) }, nil
+	return chunk.to, rows, func() error { return r.compareWith(ctx, up, chunk) }, nil
 }
 
-// startSums finds where the next chunk ends, and returns how to compare it.
-func (r *tableRun) startSums(ctx context.Context, from bound) (bound, func() error, error) {
-	to, err := r.next(ctx, r.up, r.plan.up, keyRange{from: from})
-	return to, func() error { return r.compareSums(ctx, keyRange{from, to}) }, err
+// startSums finds where the next chunk ends. It returns as startRows does.
+func (r *tableRun) startSums(ctx context.Context, chunk keyRange) (to bound, rows int, work func() error, err error) {
+	chunk.to, err = r.next(ctx, r.up, r.plan.up, chunk)
+	return chunk.to, chunk.rows, func() error { return r.compareSums(ctx, chunk) }, err
 }
 
 // next returns the end of a chunk within a range, nil if fewer rows are left.
 func (r *tableRun) next(ctx context.Context, s *side, t *table, within keyRange) (bound, error) {
 	var end bound
-	err := s.query(ctx, r.plan.nextBound(t, within, r.plan.chunkRows), func(v []sql.RawBytes) error {
+	err := s.query(ctx, r.plan.nextBound(t, within, within.rows), func(v []sql.RawBytes) error {
 		for i, k := range r.plan.keys {
 			end = append(end, r.plan.columns[k].class.literal(v[i]))
 		}
@@ -145,7 +150,7 @@ func (r *tableRun) sums(ctx context.Context, chunk keyRange) (up, down checksum,
 // compareWith compares the upstream's rows of a range with the downstream's. It
 // is cut in pieces first if the downstream has far more rows in it.
 func (r *tableRun) compareWith(ctx context.Context, up *rowBuffer, chunk keyRange) error {
-	limit := r.plan.chunkRows*oversize + 1
+	limit := chunk.rows*oversize + 1
 	down, err := r.rows(ctx, r.down, r.plan.down, chunk, limit)
 	if err != nil {
 		return err
@@ -169,7 +174,7 @@ func (r *tableRun) cut(ctx context.Context, chunk keyRange) error {
 		if err != nil {
 			return err
 		}
-		piece := keyRange{chunk.from, to}
+		piece := keyRange{chunk.from, to, chunk.rows}
 		if to == nil {
 			piece.to = chunk.to
 		}

@@ -16,7 +16,6 @@ type tablePlan struct {
 	keys []int
 	// checksums: the servers write equal rows down alike.
 	checksums bool
-	chunkRows int
 }
 
 // planColumn is a column with the expressions that read it on each side.
@@ -128,8 +127,12 @@ func sameOrder(u, d *column, up, down *side) bool {
 // bound is a key: one literal per key column. nil is beyond all keys.
 type bound []string
 
-// keyRange is the keys above from, up to and including to.
-type keyRange struct{ from, to bound }
+// keyRange is the keys above from, up to and including to. The upstream has about
+// that many rows in it.
+type keyRange struct {
+	from, to bound
+	rows     int
+}
 
 func (p *tablePlan) keyNames(t *table) []string {
 	names := make([]string, len(p.keys))

@@ -175,14 +175,25 @@ func (s *side) query(ctx context.Context, query string, scan func(values []sql.R
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	rows, err := conn.QueryContext(ctx, query)
+	err := scanRows(ctx, conn, query, scan)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx) // the driver may say that the connection is invalid
+	}
 	if err != nil {
 		return fmt.Errorf("read from the %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func scanRows(ctx context.Context, conn *sql.Conn, query string, scan func(values []sql.RawBytes) error) error {
+	rows, err := conn.QueryContext(ctx, query)
+	if err != nil {
+		return err
 	}
 	defer rows.Close()
 	columns, err := rows.Columns()
 	if err != nil {
-		return fmt.Errorf("read from the %s: %w", s.name, err)
+		return err
 	}
 	values := make([]sql.RawBytes, len(columns))
 	targets := make([]any, len(columns))
@@ -191,14 +202,11 @@ func (s *side) query(ctx context.Context, query string, scan func(values []sql.R
 	}
 	for rows.Next() {
 		if err := rows.Scan(targets...); err != nil {
-			return fmt.Errorf("read from the %s: %w", s.name, err)
+			return err
 		}
 		if err := scan(values); err != nil {
 			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read from the %s: %w", s.name, err)
-	}
-	return nil
+	return rows.Err()
 }
