@@ -71,13 +71,11 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, up.Close()) }()
-	var etcd *clientv3.Client // nil if standalone
-	if !cfg.Standalone {
-		if etcd, err = cdc.DialEtcd(upstream); err != nil {
-			return err
-		}
-		defer etcd.Close()
+	etcd, err := cdc.DialEtcd(upstream)
+	if err != nil {
+		return err
 	}
+	defer etcd.Close()
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -88,7 +86,7 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 	}
 	registry.MustRegister(newChangefeedMetrics(node, sinks.forget))
 	page := statuspage.New(node)
-	handler, err := apiHandler(cfg, node, page, registry, level, log)
+	handler, err := apiHandler(cfg, node, etcd, page, registry, level, log)
 	if err != nil {
 		return err
 	}
@@ -107,6 +105,9 @@ func newCapture(cfg *serverConfig, up *cdc.Upstream, etcd *clientv3.Client, open
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Standalone {
+		etcd = nil
+	}
 	return cdc.NewCapture(cdc.CaptureConfig{
 		Upstream: up, Etcd: etcd, SessionTTL: time.Duration(cfg.CaptureSessionTTL) * time.Second, Openers: openers, DataDir: cfg.DataDir, Address: cfg.AdvertiseAddr, ClusterID: cfg.ClusterID,
 		Version: build.Version, GitHash: build.GitHash, GCTTL: time.Duration(cfg.GCTTL) * time.Second, TimeZone: zone,
@@ -115,7 +116,7 @@ func newCapture(cfg *serverConfig, up *cdc.Upstream, etcd *clientv3.Client, open
 }
 
 // apiHandler serves the API, metrics and probes.
-func apiHandler(cfg *serverConfig, node *cdc.Capture, page http.Handler, registry *prometheus.Registry, level *slog.LevelVar, log *slog.Logger) (http.Handler, error) {
+func apiHandler(cfg *serverConfig, node *cdc.Capture, etcd *clientv3.Client, page http.Handler, registry *prometheus.Registry, level *slog.LevelVar, log *slog.Logger) (http.Handler, error) {
 	zone, err := cfg.zone()
 	if err != nil {
 		return nil, err
@@ -127,6 +128,9 @@ func apiHandler(cfg *serverConfig, node *cdc.Capture, page http.Handler, registr
 	o := apiserver.Options{
 		SetLogLevel: level.Set, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		Page: page, Pprof: cfg.Pprof, AllowedClientNames: cfg.Security.CertAllowedCN, TimeZone: zone, Logger: log,
+	}
+	if cfg.Security.ClientUserRequired {
+		o.Authenticate = (&tidbUsers{etcd: etcd, allowed: cfg.Security.ClientAllowedUser}).authenticate
 	}
 	if tlsConfig != nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -162,6 +162,8 @@ func (c *serverConfig) validate() error {
 		return fmt.Errorf("gc-ttl %d must be above 0", c.GCTTL)
 	case c.CaptureSessionTTL < 2:
 		return fmt.Errorf("capture-session-ttl %d: want 2 seconds at least", c.CaptureSessionTTL)
+	case c.Security.ClientUserRequired && len(c.Security.ClientAllowedUser) == 0:
+		return errors.New("client-user-required: name the users that may use the API in client-allowed-user")
 	case len(c.Security.CertAllowedCN) > 0 && c.Security.CAPath == "":
 		return errors.New("cert-allowed-cn needs ca, cert and key: without TLS clients have no certificates")
 	}

@@ -199,3 +199,42 @@ func TestDocumentedCurlLines(t *testing.T) {
 	}
 	d.end(syscall.SIGTERM)
 }
+
+// TestUsersOfTiDB: with client-user-required the API lets in who can log in to the
+// upstream's TiDB.
+func TestUsersOfTiDB(t *testing.T) {
+	ctx := testContext(t, 3*time.Minute)
+	db := database(t, "daemon_users")
+	mustExec(t, db, "DROP USER IF EXISTS operator", "CREATE USER operator IDENTIFIED BY 'right'", "DROP USER IF EXISTS stranger", "CREATE USER stranger IDENTIFIED BY 'right'")
+	file := filepath.Join(t.TempDir(), "server.toml")
+	if err := os.WriteFile(file, []byte("[security]\nclient-user-required = true\nclient-allowed-user = ['operator']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newDaemon(t, build(t, "./cmd/cdc"), "")
+	d.args = append(d.args, "--config", file)
+	d.start()
+	for _, c := range []struct {
+		user, password string
+		want           int
+	}{{"operator", "right", 200}, {"operator", "right", 200}, {"operator", "wrong", 401}, {"stranger", "right", 401}, {"", "", 401}} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.addr+"/api/v1/changefeeds", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.user != "" {
+			req.SetBasicAuth(c.user, c.password)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%q with password %q: %s, want %d", c.user, c.password, resp.Status, c.want)
+		}
+	}
+	if strings.Contains(d.log.String(), "right") || strings.Contains(d.log.String(), "wrong") {
+		t.Error("a password is in the log")
+	}
+	d.end(syscall.SIGTERM)
+}
