@@ -92,13 +92,12 @@ func (b *batchBuilder) append(dst []byte, runs []run, s producerState, transacti
 	binary.BigEndian.PutUint32(body[2:], uint32(count-1)) // last offset delta
 	binary.BigEndian.PutUint64(body[6:], now)             // first and largest timestamp
 	binary.BigEndian.PutUint64(body[14:], now)
+	if s.id < 0 {
+		s.epoch, s.sequence = -1, -1
+	}
 	binary.BigEndian.PutUint64(body[22:], uint64(s.id))
 	binary.BigEndian.PutUint16(body[30:], uint16(s.epoch))
-	sequence := s.sequence
-	if s.id < 0 {
-		sequence = -1
-	}
-	binary.BigEndian.PutUint32(body[32:], uint32(sequence))
+	binary.BigEndian.PutUint32(body[32:], uint32(s.sequence))
 	binary.BigEndian.PutUint32(body[36:], uint32(count))
 	binary.BigEndian.PutUint32(batch[offsetOfCRC:], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 	return dst, nil

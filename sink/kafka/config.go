@@ -95,7 +95,8 @@ type Config struct {
 	LargeMessage LargeMessage
 
 	// ExactlyOnce writes with transactions, see the package comment. It needs a
-	// Changefeed, which no other writer to the same Kafka has.
+	// Changefeed, which no other writer to the same Kafka has, and physical tables that
+	// are one span each, as package cdc makes them: rows of a table must come in order.
 	ExactlyOnce bool
 	// ProgressTopic is where ExactlyOnce keeps progress. Defaults to
 	// tidbcdc_progress.
@@ -163,7 +164,7 @@ const (
 	defaultProgressTopic   = "tidbcdc_progress"
 )
 
-// clientIDChars is what TiCDC leaves in a client id.
+// notInClientID is what TiCDC replaces in a client id.
 var notInClientID = regexp.MustCompile(`[^A-Za-z0-9._-]`)
 
 func (c *Config) setDefaults() error {

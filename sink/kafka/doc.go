@@ -109,7 +109,7 @@
 // table's next transaction cannot begin; large batches and a WriteConcurrency above 1 make
 // up for much of it. Consumers see rows at the end of the transaction. When a writer dies,
 // those that read committed records wait behind its open transaction until another writer
-// opens the table, or TransactionTimeout has passed. A table must be one span:
-// do not split tables across nodes. To start a changefeed anew from an older
+// opens the table, or TransactionTimeout has passed. A physical table must be one span,
+// as package cdc makes them: two that write parts of a table would skip each other's rows. To start a changefeed anew from an older
 // ts under the same id, delete its records in the progress topic, or take another id.
 package kafka

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/sink"
+	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/kafka"
 )
 
@@ -367,5 +369,63 @@ func TestCloseDuringWrite(t *testing.T) {
 	}
 	if err := <-done; err == nil {
 		t.Error("the write succeeded")
+	}
+}
+
+// oddEncoder writes every combination of keys and values.
+type oddEncoder struct{ encoder }
+
+func (oddEncoder) AppendRows(dst *codec.Messages, _ string, _ []*event.RowChanged) error {
+	for _, m := range oddMessages() {
+		keyBytes, valueBytes := len(m[0]), len(m[1])
+		if m[0] == nil {
+			keyBytes = -1
+		}
+		if m[1] == nil {
+			valueBytes = -1
+		}
+		dst.Append(append(append(dst.Buffer(), m[0]...), m[1]...), keyBytes, valueBytes, 1, 1)
+	}
+	return nil
+}
+
+func oddMessages() (out [][2][]byte) {
+	texts := [][]byte{nil, {}, {0}, bytes.Repeat([]byte("k"), 63), bytes.Repeat([]byte("k"), 64), bytes.Repeat([]byte("v"), 8191), bytes.Repeat([]byte("v"), 70000)}
+	for _, key := range texts {
+		for _, value := range texts {
+			out = append(out, [2][]byte{key, value})
+		}
+	}
+	return out
+}
+
+// TestOddMessages: missing and empty keys and values, and lengths around the borders
+// of their encoding, arrive as they are, with any acknowledgement.
+func TestOddMessages(t *testing.T) {
+	for _, acks := range []kafka.Acks{kafka.AcksAll, kafka.AcksLeader, kafka.AcksNone} {
+		for _, c := range []kafkago.Compression{0, kafkago.Zstd} {
+			topic := newTopicName(t)
+			cfg := config(t, topic)
+			cfg.PartitionNum, cfg.Acks, cfg.Compression = 1, acks, c
+			cfg.NewEncoder = func(int) (codec.Encoder, error) { return oddEncoder{}, nil }
+			s := open(t, cfg)
+			if err := s.WriteRows(t.Context(), []*event.RowChanged{put(item(1), 1, 1, "")}); err != nil {
+				t.Fatal(err)
+			}
+			want := oddMessages()
+			got := readAll(t, broker.addrs, topic)[0]
+			for acks == kafka.AcksNone && len(got) < len(want) && t.Context().Err() == nil {
+				got = readAll(t, broker.addrs, topic)[0] // nobody said when they would be there
+			}
+			if len(got) != len(want) {
+				t.Fatalf("acks %d, compression %s: got %d messages, want %d", acks, c, len(got), len(want))
+			}
+			for i, r := range got {
+				same := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
+				if !same(r.Key, want[i][0]) || !same(r.Value, want[i][1]) {
+					t.Errorf("acks %d, compression %s: message %d is %.20q %.20q, want %.20q %.20q", acks, c, i, r.Key, r.Value, want[i][0], want[i][1])
+				}
+			}
+		}
 	}
 }

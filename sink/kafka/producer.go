@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +37,7 @@ type producer struct {
 	compression kafka.Compression
 	// patience is for how long a batch is sent again before its calls fail.
 	patience time.Duration
+	buffers  sync.Pool // *[]byte, for encoded batches
 
 	mu struct {
 		sync.Mutex
@@ -55,59 +55,6 @@ const (
 	maxRequests     = 5
 	maxRequestBytes = 16 << 20
 )
-
-// partition is one partition that is written to. Its fields belong to the producer's
-// mutex, except sending, which belongs to the worker while state is partitionSending.
-type partition struct {
-	topic *topic
-	id    int32
-	// leader is the broker that led it when last asked.
-	leader int
-
-	state    partitionState
-	queue    []segment
-	limit    int // of a batch, in bytes
-	producer producerState
-	sending  sending
-}
-
-type partitionState uint8
-
-const (
-	partitionIdle    partitionState = iota // the queue is empty
-	partitionReady                         // in producer.mu.ready
-	partitionSending                       // a worker has it
-	partitionWaiting                       // its batch will be ready again after a while
-)
-
-// segment is what a call queues for a partition.
-type segment struct {
-	run
-	delivery *delivery
-}
-
-// sending is the batch of a partition that has been taken from its queue.
-type sending struct {
-	segments []segment
-	runs     []run
-	count    int    // of messages; 0 if there is no batch
-	bytes    int    // without compression
-	encoded  []byte // nil if it is not built yet
-	since    time.Time
-	attempts int
-	sent     bool // a broker may have got it
-	// shared: a request that was given up may still read encoded.
-	shared bool
-}
-
-// delivery is what a call waits for.
-type delivery struct {
-	// pending messages and the first error, under the producer's mutex.
-	pending int
-	err     error
-	done    chan struct{} // closed when nothing is pending or err is set
-	touched []*partition
-}
 
 func newProducer(cfg *Config, c *client) *producer {
 	p := &producer{client: c, log: cfg.Logger, compression: cfg.Compression, patience: cfg.DeliveryTimeout}
@@ -144,9 +91,6 @@ func (p *producer) close() {
 }
 
 var errClosed = errors.New("the sink is closed")
-
-// newDelivery begins a call's work. It is pending until released.
-func newDelivery() *delivery { return &delivery{pending: 1, done: make(chan struct{})} }
 
 // enqueue hands over messages [from, to). They must not change until the delivery
 // is done without an error, and never if it ends with one.
@@ -209,25 +153,6 @@ func (p *producer) abandon(d *delivery, err error) {
 	}
 }
 
-// settle counts n messages as written. The producer's mutex is held.
-func (d *delivery) settle(n int) {
-	if d.pending -= n; d.pending == 0 && d.err == nil {
-		close(d.done)
-	}
-}
-
-func (d *delivery) fail(err error) {
-	if d.err == nil && d.pending > 0 {
-		d.err = err
-		close(d.done)
-	}
-}
-
-// dropFailed drops what calls have queued that have failed.
-func (part *partition) dropFailed() {
-	part.queue = slices.DeleteFunc(part.queue, func(s segment) bool { return s.delivery.err != nil })
-}
-
 // work sends what is ready.
 func (p *producer) work(ctx context.Context) {
 	var builder batchBuilder
@@ -281,44 +206,6 @@ func (p *producer) take(dst []*partition) []*partition {
 	}
 }
 
-// fill takes the next batch from the queue. A message that alone exceeds the limit
-// makes a batch: the broker has the last word.
-func (part *partition) fill() {
-	part.dropFailed()
-	s := &part.sending
-	s.segments, s.runs = s.segments[:0], s.runs[:0]
-	s.bytes, s.attempts, s.sent, s.since = batchOverhead, 0, false, time.Now()
-	if s.shared {
-		s.encoded, s.shared = nil, false
-	}
-	s.encoded = s.encoded[:0]
-	used := 0
-	for used < len(part.queue) {
-		seg := part.queue[used]
-		to := seg.from
-		for to < seg.to {
-			m := seg.messages.At(to)
-			size := m.Size() + recordOverhead
-			if s.count > 0 && s.bytes+size > part.limit {
-				break
-			}
-			s.bytes += size
-			s.count++
-			to++
-		}
-		if to > seg.from {
-			s.runs = append(s.runs, run{seg.messages, seg.from, to})
-			s.segments = append(s.segments, segment{run{seg.messages, seg.from, to}, seg.delivery})
-		}
-		if to < seg.to {
-			part.queue[used].from = to
-			break
-		}
-		used++
-	}
-	part.queue = slices.Delete(part.queue, 0, used)
-}
-
 // send makes one attempt with the batches of partitions of one leader.
 func (p *producer) send(ctx context.Context, builder *batchBuilder, parts []*partition) {
 	var batches []partitionBatch
@@ -365,6 +252,9 @@ func (p *producer) prepare(ctx context.Context, builder *batchBuilder, part *par
 		if part.producer, err = p.client.newProducerID(ctx, "", 0); err != nil {
 			return err
 		}
+	}
+	if b, ok := p.buffers.Get().(*[]byte); ok {
+		s.encoded = (*b)[:0]
 	}
 	s.encoded, err = builder.append(s.encoded, s.runs, part.producer, false, p.compression)
 	return err
@@ -440,7 +330,7 @@ func (p *producer) settle(part *partition, err error) {
 		// The broker has forgotten the partition's writer, as it does after a long
 		// silence. This batch has not been sent before, so nothing can be doubled.
 		part.fence()
-		s.encoded = s.encoded[:0]
+		s.encoded, s.shared = nil, false
 		p.againLocked(part, err)
 	case p.mu.closed || !isRetriable(err) || time.Since(s.since) > p.patience || s.abandoned():
 		p.failLocked(part, explain(part, err))
@@ -467,11 +357,6 @@ func explain(part *partition, err error) error {
 	return fmt.Errorf("write to topic %s, partition %d: %w%s", part.topic.name, part.id, final(err), hint)
 }
 
-// abandoned reports whether nobody waits for the batch any more.
-func (s *sending) abandoned() bool {
-	return !slices.ContainsFunc(s.segments, func(seg segment) bool { return seg.delivery.err == nil })
-}
-
 func (p *producer) writtenLocked(part *partition) {
 	s := &part.sending
 	part.producer.advance(s.count)
@@ -481,6 +366,10 @@ func (p *producer) writtenLocked(part *partition) {
 	if most := min(part.topic.maxBytes, maxBatchBytes); part.limit < most {
 		// It had been too much for the broker; perhaps it is not any more.
 		part.limit = min(part.limit+part.limit/8+1, most)
+	}
+	if !s.shared {
+		encoded := s.encoded
+		p.buffers.Put(&encoded)
 	}
 	s.reset()
 	p.nextLocked(part)
@@ -506,27 +395,6 @@ func (p *producer) failLocked(part *partition, err error) {
 	}
 	part.dropFailed()
 	p.nextLocked(part)
-}
-
-func (s *sending) reset() {
-	s.count = 0
-	clear(s.segments)
-	clear(s.runs)
-}
-
-// putBack makes the batch the head of the queue again.
-func (part *partition) putBack() {
-	part.queue = slices.Concat(part.sending.segments, part.queue)
-	part.sending.segments = nil
-	part.sending.reset()
-}
-
-// fence begins a new epoch, or, when there are no more, a new producer id.
-func (part *partition) fence() {
-	part.producer.sequence = 0
-	if part.producer.epoch++; part.producer.epoch == math.MaxInt16 {
-		part.producer.id = -1
-	}
 }
 
 // nextLocked lets the partition go on with what is queued.

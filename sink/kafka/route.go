@@ -103,6 +103,12 @@ func (s *Sink) plan(table *event.TableInfo) (*tablePlan, error) {
 	if !s.cfg.RawUpdates {
 		p.keys = keyColumns(table)
 	}
+	// Versions that no DDL has ended add up, if slowly.
+	const most = 8192
+	if s.planned.Add(1) > most {
+		s.plans.Clear()
+		s.planned.Store(0)
+	}
 	s.plans.Store(table, p)
 	return p, nil
 }

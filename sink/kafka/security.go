@@ -156,6 +156,8 @@ func OAuthBearer(token func(ctx context.Context) (string, error)) sasl.Mechanism
 	return oauthBearer(token)
 }
 
+var errToken = errors.New("get a token")
+
 type oauthBearer func(ctx context.Context) (string, error)
 
 func (oauthBearer) Name() string { return "OAUTHBEARER" }
@@ -163,7 +165,7 @@ func (oauthBearer) Name() string { return "OAUTHBEARER" }
 func (token oauthBearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	text, err := token(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("get a token: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", errToken, err)
 	}
 	return oauthSession{}, []byte("n,,\x01auth=Bearer " + text + "\x01\x01"), nil
 }

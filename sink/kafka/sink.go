@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"gocloud.dev/blob"
 
@@ -26,6 +27,7 @@ type Sink struct {
 	encoders  chan codec.Encoder
 	calls     sync.Pool // *call
 	plans     sync.Map  // *event.TableInfo to *tablePlan
+	planned   atomic.Int64
 	active    activeTopics
 	// bootstraps is for encoders that are bootstrappers.
 	bootstraps bootstraps
@@ -286,7 +288,7 @@ func (s *Sink) announce(
 	}
 	for i := range m.Len() {
 		if msg := m.At(i); t.exceededBy(&msg) {
-			return nil, nil, s.tooLarge(t, &msg, "a DDL")
+			return nil, nil, s.tooLarge(t, &msg, "a DDL or schema")
 		}
 	}
 	if firstOnly {

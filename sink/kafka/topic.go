@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -288,12 +286,14 @@ func (s *Sink) reach(ctx context.Context) error {
 
 // refused reports whether another attempt to connect would end the same way.
 func refused(err error) bool {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	return errors.Is(err, kafka.SASLAuthenticationFailed) || errors.Is(err, kafka.UnsupportedSASLMechanism) ||
-		errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, new(tls.RecordHeaderError)) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "tls: ") ||
-		strings.Contains(err.Error(), "token")
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed), errors.Is(err, kafka.UnsupportedSASLMechanism), errors.Is(err, errToken):
+		return true
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return true // see hint
+	}
+	// What the other side of TLS says has no exported type.
+	return strings.Contains(err.Error(), "tls: ")
 }
 
 // hint says what an error at connecting often comes from.

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,6 +23,9 @@ import (
 // that the table then has. A table's transactional id belongs to it alone, so that
 // tables do not wait for each other, and whoever writes a table next fences whoever
 // wrote it before.
+//
+// A position says that everything before it has been written. That is so because a
+// physical table is one span, whose rows come in order.
 type exactlyOnce struct {
 	sink     *Sink
 	progress *progress
@@ -53,15 +57,7 @@ type position struct {
 }
 
 func (p *position) compare(o *position) int {
-	for _, pair := range [][2]uint64{{uint64(p.CommitTs), uint64(o.CommitTs)}, {uint64(p.StartTs), uint64(o.StartTs)}, {uint64(p.Op), uint64(o.Op)}} {
-		switch {
-		case pair[0] < pair[1]:
-			return -1
-		case pair[0] > pair[1]:
-			return 1
-		}
-	}
-	return bytes.Compare(p.Key, o.Key)
+	return cmp.Or(cmp.Compare(p.CommitTs, o.CommitTs), cmp.Compare(p.StartTs, o.StartTs), cmp.Compare(p.Op, o.Op), bytes.Compare(p.Key, o.Key))
 }
 
 // positionOf returns a row's position, whose key is the row's.
@@ -95,18 +91,23 @@ func (o *exactlyOnce) writer(what string) *txnWriter {
 	return w
 }
 
-// writeRows writes rows beyond the positions of their tables; rows of a call are
-// usually of one.
+// writeRows writes rows beyond the positions of their tables. Rows of a call are of
+// one, unless transactions are delivered whole.
 func (o *exactlyOnce) writeRows(ctx context.Context, rows []*event.RowChanged) error {
-	for i := 0; i < len(rows); {
-		n := i + 1
-		for n < len(rows) && rows[n].PhysicalTableID == rows[i].PhysicalTableID {
-			n++
+	if !slices.ContainsFunc(rows, func(r *event.RowChanged) bool { return r.PhysicalTableID != rows[0].PhysicalTableID }) {
+		return o.writeTable(ctx, rows)
+	}
+	byTable := slices.Clone(rows)
+	slices.SortStableFunc(byTable, func(a, b *event.RowChanged) int { return cmp.Compare(a.PhysicalTableID, b.PhysicalTableID) })
+	for len(byTable) > 0 {
+		n := slices.IndexFunc(byTable, func(r *event.RowChanged) bool { return r.PhysicalTableID != byTable[0].PhysicalTableID })
+		if n < 0 {
+			n = len(byTable)
 		}
-		if err := o.writeTable(ctx, rows[i:n]); err != nil {
+		if err := o.writeTable(ctx, byTable[:n]); err != nil {
 			return err
 		}
-		i = n
+		byTable = byTable[n:]
 	}
 	return nil
 }
