@@ -227,13 +227,13 @@ func (r *ddlRun) executeOnce(ctx context.Context, conn *sql.Conn) error {
 	if errorNumber(err) == errNoTable && r.statement.instead != "" {
 		_, err = conn.ExecContext(ctx, r.tag+r.statement.instead)
 	}
-	log := r.writer.log.With("table", ddlTarget(r.ddl), "commit_ts", uint64(r.ddl.CommitTs), "statement", abbreviate(r.statement.sql))
+	logger := r.writer.log.With("table", ddlTarget(r.ddl), "commit_ts", uint64(r.ddl.CommitTs), "statement", abbreviate(r.statement.sql))
 	switch {
 	case err == nil:
-		log.Info("executed DDL", "duration", time.Since(start))
+		logger.Info("executed DDL", "duration", time.Since(start))
 		return nil
 	case r.statement.alreadyDone(err):
-		log.Warn("DDL has no effect, as it seems to have been executed before", "error", err)
+		logger.Warn("DDL has no effect, as it seems to have been executed before", "error", err)
 		return nil
 	}
 	return err

@@ -14,7 +14,7 @@ import (
 // alteredTable returns the table that the DDL changes, under its old name.
 func (w *ddlRewriter) alteredTable() (*event.TableInfo, error) {
 	if changes := ddlChanges(w.ddl); len(changes) > 0 {
-		return cmpTable(changes[0].Before, changes[0].After), nil
+		return firstTable(changes[0].Before, changes[0].After), nil
 	}
 	return nil, errors.New("the table that it changes is not known")
 }
@@ -193,7 +193,7 @@ func (w *ddlRewriter) exchanged(spec *ast.AlterTableSpec) error {
 	if len(changes) != 2 {
 		return errors.New("the table that a partition is exchanged with is not known")
 	}
-	other := cmpTable(changes[1].Before, changes[1].After)
+	other := firstTable(changes[1].Before, changes[1].After)
 	spec.NewTable.Schema, spec.NewTable.Name = ast.NewCIStr(other.Schema), ast.NewCIStr(other.Table)
 	// MariaDB has no WITHOUT VALIDATION, and always validates.
 	spec.WithValidation = spec.WithValidation || w.dialect == dialectMariaDB

@@ -193,7 +193,7 @@ func (w *ddlRewriter) constraints(list []*ast.Constraint, before, after *event.T
 	}
 	return slices.DeleteFunc(list, func(c *ast.Constraint) bool {
 		if !w.constraint(c) {
-			w.note("the index or constraint %q of %s", c.Name, cmpTable(after).Name())
+			w.note("the index or constraint %q of %s", c.Name, firstTable(after).Name())
 			return true
 		}
 		if c.Name == "" && isIndex(c.Tp) {

@@ -77,11 +77,8 @@ func rewriteDDL(ddl *event.DDL, dialect ddlDialect) (*ddlPlan, error) {
 
 // ddlTarget names what a DDL is about, for messages.
 func ddlTarget(ddl *event.DDL) string {
-	for _, c := range ddlChanges(ddl) {
-		if c.Before != nil {
-			return c.Before.Name()
-		}
-		return c.After.Name()
+	if changes := ddlChanges(ddl); len(changes) > 0 {
+		return firstTable(changes[0].Before, changes[0].After).Name()
 	}
 	return ddl.Schema
 }
@@ -101,15 +98,15 @@ func (w *ddlRewriter) rewrite() error {
 		w.add("DROP DATABASE IF EXISTS "+quoteName(w.ddl.Schema), errNoDatabaseDrop)
 	case event.DDLDropTable:
 		for _, c := range ddlChanges(w.ddl) {
-			w.add("DROP TABLE IF EXISTS "+qualified(c.Before), errNoTableDrop, errNoTable, errNoDatabase)
+			w.add("DROP TABLE IF EXISTS "+qualified(firstTable(c.Before, c.After)), errNoTableDrop, errNoTable, errNoDatabase)
 		}
 	case event.DDLDropView:
 		for _, c := range ddlChanges(w.ddl) {
-			w.add("DROP VIEW IF EXISTS "+qualified(c.Before), errNoTableDrop, errNoTable, errNoView, errNoDatabase)
+			w.add("DROP VIEW IF EXISTS "+qualified(firstTable(c.Before, c.After)), errNoTableDrop, errNoTable, errNoView, errNoDatabase)
 		}
 	case event.DDLTruncateTable:
 		for _, c := range ddlChanges(w.ddl) {
-			w.add("TRUNCATE TABLE "+qualified(cmpTable(c.Before, c.After)), errNoTable, errNoDatabase)
+			w.add("TRUNCATE TABLE "+qualified(firstTable(c.Before, c.After)), errNoTable, errNoDatabase)
 		}
 	case event.DDLRenameTable, event.DDLRenameTables:
 		return w.rename(ddlChanges(w.ddl))
@@ -336,8 +333,8 @@ func (w *ddlRewriter) recover(s ast.StmtNode) error {
 	return w.restore(s, errTableExists, errDatabaseExists)
 }
 
-// cmpTable returns the first table that there is.
-func cmpTable(tables ...*event.TableInfo) *event.TableInfo {
+// firstTable returns the first table that there is.
+func firstTable(tables ...*event.TableInfo) *event.TableInfo {
 	for _, t := range tables {
 		if t != nil {
 			return t
@@ -350,8 +347,5 @@ func quoteName(name string) string { return "`" + strings.ReplaceAll(name, "`", 
 
 // qualified returns `schema`.`table`.
 func qualified(t *event.TableInfo) string {
-	if t == nil {
-		return "``"
-	}
 	return quoteName(t.Schema) + "." + quoteName(t.Table)
 }

@@ -52,13 +52,19 @@ func TestRewriteDDL(t *testing.T) {
 		// joined by "; ".
 		want, mariadb, tidb string
 	}{
-		{name: "database", kind: event.DDLCreateSchema, query: "create database s",
-			want: "CREATE DATABASE IF NOT EXISTS `s` CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin"},
-		{name: "database with a character set", kind: event.DDLCreateSchema, query: "create schema if not exists s charset gbk placement policy p",
+		{
+			name: "database", kind: event.DDLCreateSchema, query: "create database s",
+			want: "CREATE DATABASE IF NOT EXISTS `s` CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin",
+		},
+		{
+			name: "database with a character set", kind: event.DDLCreateSchema, query: "create schema if not exists s charset gbk placement policy p",
 			want: "CREATE DATABASE IF NOT EXISTS `s` CHARACTER SET = gbk COLLATE = gbk_chinese_ci",
-			tidb: "CREATE DATABASE IF NOT EXISTS `s` /*T![placement] PLACEMENT POLICY = `p` */ CHARACTER SET = gbk COLLATE = gbk_chinese_ci"},
-		{name: "default database", kind: event.DDLModifySchemaCharset, query: "alter database collate utf8mb4_general_ci",
-			want: "ALTER DATABASE `s` CHARACTER SET = utf8mb4 COLLATE = utf8mb4_general_ci"},
+			tidb: "CREATE DATABASE IF NOT EXISTS `s` /*T![placement] PLACEMENT POLICY = `p` */ CHARACTER SET = gbk COLLATE = gbk_chinese_ci",
+		},
+		{
+			name: "default database", kind: event.DDLModifySchemaCharset, query: "alter database collate utf8mb4_general_ci",
+			want: "ALTER DATABASE `s` CHARACTER SET = utf8mb4 COLLATE = utf8mb4_general_ci",
+		},
 		{name: "drop database", kind: event.DDLDropSchema, query: "drop database s", want: "DROP DATABASE IF EXISTS `s`"},
 
 		{name: "one of the dropped tables", kind: event.DDLDropTable, query: "drop table a, t, other.b", changes: changes(tt, nil), want: "DROP TABLE IF EXISTS `s`.`t`"},
@@ -67,68 +73,114 @@ func TestRewriteDDL(t *testing.T) {
 		{name: "names with quotes", kind: event.DDLTruncateTable, query: "truncate `a``b`", changes: changes(info("x`y.a`b"), info("x`y.a`b")), want: "TRUNCATE TABLE `x``y`.`a``b`"},
 
 		{name: "rename", kind: event.DDLRenameTable, query: "alter table t rename as u", changes: changes(tt, info("s.u")), want: "RENAME TABLE `s`.`t` TO `s`.`u`"},
-		{name: "rename to another database", kind: event.DDLRenameTable, query: "rename table t to z.t", changes: changes(tt, info("z.t")),
-			want: "CREATE DATABASE IF NOT EXISTS `z`; RENAME TABLE `s`.`t` TO `z`.`t`"},
-		{name: "some of the renamed tables", kind: event.DDLRenameTables, query: "rename table x.a to x.b, t to u, c to d", changes: changes(tt, info("s.u"), info("s.c"), info("s.d")),
-			want: "RENAME TABLE `s`.`t` TO `s`.`u`, `s`.`c` TO `s`.`d`"},
-		{name: "a chain of renames", kind: event.DDLRenameTables, query: "rename table b to c, a to b", changes: changes(info("s.a"), info("s.b"), info("s.b"), info("s.c")),
-			want: "RENAME TABLE `s`.`b` TO `s`.`c`, `s`.`a` TO `s`.`b`"},
-		{name: "swapped tables", kind: event.DDLRenameTables, query: "rename table a to x, b to a, x to b", changes: changes(info("s.a"), info("s.b"), info("s.b"), info("s.a")),
-			want: "RENAME TABLE `s`.`a` TO `s`.`_tidbcdc_rename_7_0`, `s`.`b` TO `s`.`a`, `s`.`_tidbcdc_rename_7_0` TO `s`.`b`"},
+		{
+			name: "rename to another database", kind: event.DDLRenameTable, query: "rename table t to z.t", changes: changes(tt, info("z.t")),
+			want: "CREATE DATABASE IF NOT EXISTS `z`; RENAME TABLE `s`.`t` TO `z`.`t`",
+		},
+		{
+			name: "some of the renamed tables", kind: event.DDLRenameTables, query: "rename table x.a to x.b, t to u, c to d", changes: changes(tt, info("s.u"), info("s.c"), info("s.d")),
+			want: "RENAME TABLE `s`.`t` TO `s`.`u`, `s`.`c` TO `s`.`d`",
+		},
+		{
+			name: "a chain of renames", kind: event.DDLRenameTables, query: "rename table b to c, a to b", changes: changes(info("s.a"), info("s.b"), info("s.b"), info("s.c")),
+			want: "RENAME TABLE `s`.`b` TO `s`.`c`, `s`.`a` TO `s`.`b`",
+		},
+		{
+			name: "swapped tables", kind: event.DDLRenameTables, query: "rename table a to x, b to a, x to b", changes: changes(info("s.a"), info("s.b"), info("s.b"), info("s.a")),
+			want: "RENAME TABLE `s`.`a` TO `s`.`_tidbcdc_rename_7_0`, `s`.`b` TO `s`.`a`, `s`.`_tidbcdc_rename_7_0` TO `s`.`b`",
+		},
 
-		{name: "create", kind: event.DDLCreateTable, query: "create table t (id int primary key, name varchar(20) collate utf8mb4_general_ci default 'a\\\\''')", changes: changes(nil, tt),
-			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT PRIMARY KEY,`name` VARCHAR(20) COLLATE utf8mb4_general_ci DEFAULT 'a\\\\''')" + table},
-		{name: "create what only TiDB has", kind: event.DDLCreateTable, changes: changes(nil, tt),
+		{
+			name: "create", kind: event.DDLCreateTable, query: "create table t (id int primary key, name varchar(20) collate utf8mb4_general_ci default 'a\\\\''')", changes: changes(nil, tt),
+			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT PRIMARY KEY,`name` VARCHAR(20) COLLATE utf8mb4_general_ci DEFAULT 'a\\\\''')" + table,
+		},
+		{
+			name: "create what only TiDB has", kind: event.DDLCreateTable, changes: changes(nil, tt),
 			query: "create table t (id bigint auto_random(5) primary key clustered, check (id > 0), key ((id + 1)), key k (id) global) engine = myisam, " +
 				"ttl = `at` + interval 1 day ttl_enable = 'ON' shard_row_id_bits = 2 pre_split_regions = 2 auto_id_cache 1 placement policy p",
 			want:    "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT PRIMARY KEY,INDEX((`id`+1)),INDEX `k`(`id`))" + table,
 			mariadb: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT PRIMARY KEY,INDEX `k`(`id`))" + table,
 			tidb: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT /*T![auto_rand] AUTO_RANDOM(5) */ PRIMARY KEY /*T![clustered_index] CLUSTERED */,CHECK(`id`>0) ENFORCED,INDEX((`id`+1)),INDEX `k`(`id`) /*T![global_index] GLOBAL */) " +
 				"ENGINE = myisam /*T![ttl] TTL = `at` + INTERVAL 1 DAY */ /*T![ttl] TTL_ENABLE = 'OFF' */ /*T! SHARD_ROW_ID_BITS = 2 */ /*T! PRE_SPLIT_REGIONS = 2 */ " +
-				"/*T![auto_id_cache] AUTO_ID_CACHE = 1 */ /*T![placement] PLACEMENT POLICY = `p` */" + table},
-		{name: "create in comments", kind: event.DDLCreateTable, changes: changes(nil, tt), query: "create table t (id bigint primary key /*T![auto_rand] auto_random(5) */) /*!40100 comment 'x' */",
+				"/*T![auto_id_cache] AUTO_ID_CACHE = 1 */ /*T![placement] PLACEMENT POLICY = `p` */" + table,
+		},
+		{
+			name: "create in comments", kind: event.DDLCreateTable, changes: changes(nil, tt), query: "create table t (id bigint primary key /*T![auto_rand] auto_random(5) */) /*!40100 comment 'x' */",
 			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT PRIMARY KEY) COMMENT = 'x'" + table,
-			tidb: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT PRIMARY KEY /*T![auto_rand] AUTO_RANDOM(5) */) COMMENT = 'x'" + table},
-		{name: "inline reference", kind: event.DDLCreateTable, changes: changes(nil, tt), query: "create table t (id int references u (id), constraint f foreign key (id) references u (id))",
-			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT,CONSTRAINT `f` FOREIGN KEY (`id`) REFERENCES `s`.`u`(`id`))" + table},
-		{name: "one table of a restored backup", kind: event.DDLCreateTables, changes: changes(nil, tt),
-			query: "create table s.other (id int); create table s.t (id int)", want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT)" + table},
-		{name: "a table whose statement is not there", kind: event.DDLCreateTables, changes: changes(nil, indexed(info("s.u", "id", "name:utf8mb4_bin"), "k", "name", "id")),
+			tidb: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` BIGINT PRIMARY KEY /*T![auto_rand] AUTO_RANDOM(5) */) COMMENT = 'x'" + table,
+		},
+		{
+			name: "inline reference", kind: event.DDLCreateTable, changes: changes(nil, tt), query: "create table t (id int references u (id), constraint f foreign key (id) references u (id))",
+			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT,CONSTRAINT `f` FOREIGN KEY (`id`) REFERENCES `s`.`u`(`id`))" + table,
+		},
+		{
+			name: "one table of a restored backup", kind: event.DDLCreateTables, changes: changes(nil, tt),
+			query: "create table s.other (id int); create table s.t (id int)", want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT)" + table,
+		},
+		{
+			name: "a table whose statement is not there", kind: event.DDLCreateTables, changes: changes(nil, indexed(info("s.u", "id", "name:utf8mb4_bin"), "k", "name", "id")),
 			query: "create table s.other (id int); create table s.t (id int)",
-			want:  "CREATE TABLE IF NOT EXISTS `s`.`u` (`id` int(11) NULL, `name` varchar(20) COLLATE utf8mb4_bin NULL, KEY `k` (`name`, `id`)) DEFAULT CHARACTER SET = utf8mb4 DEFAULT COLLATE = utf8mb4_bin"},
+			want:  "CREATE TABLE IF NOT EXISTS `s`.`u` (`id` int(11) NULL, `name` varchar(20) COLLATE utf8mb4_bin NULL, KEY `k` (`name`, `id`)) DEFAULT CHARACTER SET = utf8mb4 DEFAULT COLLATE = utf8mb4_bin",
+		},
 		{name: "temporary", kind: event.DDLCreateTable, changes: changes(nil, tt), query: "create global temporary table t (id int) on commit delete rows"},
-		{name: "MySQL 8's collation", kind: event.DDLModifyColumn, changes: changes(info("s.t", "a:utf8mb4_0900_ai_ci"), info("s.t", "a:utf8mb4_0900_ai_ci")), query: "alter table t modify a varchar(30)",
+		{
+			name: "MySQL 8's collation", kind: event.DDLModifyColumn, changes: changes(info("s.t", "a:utf8mb4_0900_ai_ci"), info("s.t", "a:utf8mb4_0900_ai_ci")), query: "alter table t modify a varchar(30)",
 			want:    "ALTER TABLE `s`.`t` MODIFY COLUMN `a` VARCHAR(30) COLLATE utf8mb4_0900_ai_ci",
-			mariadb: "ALTER TABLE `s`.`t` MODIFY COLUMN `a` VARCHAR(30) COLLATE utf8mb4_uca1400_nopad_ai_ci"},
+			mariadb: "ALTER TABLE `s`.`t` MODIFY COLUMN `a` VARCHAR(30) COLLATE utf8mb4_uca1400_nopad_ai_ci",
+		},
 
-		{name: "add column", kind: event.DDLAddColumn, changes: changes(info("s.t", "id"), tt), query: "alter table other_name add name varchar(20) after id",
-			want: "ALTER TABLE `s`.`t` ADD COLUMN `name` VARCHAR(20) COLLATE utf8mb4_general_ci AFTER `id`"},
-		{name: "add what is there", kind: event.DDLMultiSchemaChange, changes: changes(info("s.t", "id"), info("s.t", "id", "b")),
+		{
+			name: "add column", kind: event.DDLAddColumn, changes: changes(info("s.t", "id"), tt), query: "alter table other_name add name varchar(20) after id",
+			want: "ALTER TABLE `s`.`t` ADD COLUMN `name` VARCHAR(20) COLLATE utf8mb4_general_ci AFTER `id`",
+		},
+		{
+			name: "add what is there", kind: event.DDLMultiSchemaChange, changes: changes(info("s.t", "id"), info("s.t", "id", "b")),
 			query: "alter table t add column if not exists id int, add column if not exists (id int, b int), drop column if exists c, drop index if exists i",
-			want:  "ALTER TABLE `s`.`t` ADD COLUMN (`b` INT)"},
-		{name: "unnamed index", kind: event.DDLAddIndex, changes: changes(indexed(info("s.t", "a", "b"), "a", "a"), indexed(indexed(info("s.t", "a", "b"), "a", "a"), "a_2", "a", "b")),
-			query: "alter table t add index (a, b)", want: "ALTER TABLE `s`.`t` ADD INDEX `a_2`(`a`, `b`)"},
-		{name: "create index", kind: event.DDLAddIndex, changes: changes(tt, tt), query: "create index if not exists i using btree on t (name(5)) algorithm = inplace lock = none",
-			want: "CREATE INDEX `i` ON `s`.`t` (`name`(5))", tidb: "CREATE INDEX `i` ON `s`.`t` (`name`(5)) USING BTREE"},
-		{name: "expression index", kind: event.DDLAddIndex, changes: changes(tt, tt), query: "create index i on t ((id + 1))",
-			want: "CREATE INDEX `i` ON `s`.`t` ((`id`+1))", mariadb: "-"},
-		{name: "visibility", kind: event.DDLAlterIndexVisibility, changes: changes(tt, tt), query: "alter table t alter index i invisible",
-			want: "ALTER TABLE `s`.`t` ALTER INDEX `i` INVISIBLE", mariadb: "ALTER TABLE `s`.`t` ALTER INDEX `i` IGNORED"},
-		{name: "TiFlash and more", kind: event.DDLMultiSchemaChange, changes: changes(tt, tt), query: "alter table t set tiflash replica 1, comment = 'x', attributes 'merge_option=allow', lock = none",
-			want: "ALTER TABLE `s`.`t` COMMENT = 'x'"},
-		{name: "TTL", kind: event.DDLAlterTTL, changes: changes(tt, tt), query: "alter table t ttl = `a` + interval 1 month ttl_enable = 'ON'",
-			tidb: "ALTER TABLE `s`.`t` /*T![ttl] TTL = `a` + INTERVAL 1 MONTH */ /*T![ttl] TTL_ENABLE = 'OFF' */"},
-		{name: "character set", kind: event.DDLModifyTableCharset, changes: changes(tt, tt), query: "alter table t convert to character set utf8mb4",
-			want: "ALTER TABLE `s`.`t` CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"},
+			want:  "ALTER TABLE `s`.`t` ADD COLUMN (`b` INT)",
+		},
+		{
+			name: "unnamed index", kind: event.DDLAddIndex, changes: changes(indexed(info("s.t", "a", "b"), "a", "a"), indexed(indexed(info("s.t", "a", "b"), "a", "a"), "a_2", "a", "b")),
+			query: "alter table t add index (a, b)", want: "ALTER TABLE `s`.`t` ADD INDEX `a_2`(`a`, `b`)",
+		},
+		{
+			name: "create index", kind: event.DDLAddIndex, changes: changes(tt, tt), query: "create index if not exists i using btree on t (name(5)) algorithm = inplace lock = none",
+			want: "CREATE INDEX `i` ON `s`.`t` (`name`(5))", tidb: "CREATE INDEX `i` ON `s`.`t` (`name`(5)) USING BTREE",
+		},
+		{
+			name: "expression index", kind: event.DDLAddIndex, changes: changes(tt, tt), query: "create index i on t ((id + 1))",
+			want: "CREATE INDEX `i` ON `s`.`t` ((`id`+1))", mariadb: "-",
+		},
+		{
+			name: "visibility", kind: event.DDLAlterIndexVisibility, changes: changes(tt, tt), query: "alter table t alter index i invisible",
+			want: "ALTER TABLE `s`.`t` ALTER INDEX `i` INVISIBLE", mariadb: "ALTER TABLE `s`.`t` ALTER INDEX `i` IGNORED",
+		},
+		{
+			name: "TiFlash and more", kind: event.DDLMultiSchemaChange, changes: changes(tt, tt), query: "alter table t set tiflash replica 1, comment = 'x', attributes 'merge_option=allow', lock = none",
+			want: "ALTER TABLE `s`.`t` COMMENT = 'x'",
+		},
+		{
+			name: "TTL", kind: event.DDLAlterTTL, changes: changes(tt, tt), query: "alter table t ttl = `a` + interval 1 month ttl_enable = 'ON'",
+			tidb: "ALTER TABLE `s`.`t` /*T![ttl] TTL = `a` + INTERVAL 1 MONTH */ /*T![ttl] TTL_ENABLE = 'OFF' */",
+		},
+		{
+			name: "character set", kind: event.DDLModifyTableCharset, changes: changes(tt, tt), query: "alter table t convert to character set utf8mb4",
+			want: "ALTER TABLE `s`.`t` CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+		},
 		{name: "default of a sequence", kind: event.DDLSetDefaultValue, changes: changes(tt, tt), query: "alter table t alter column id set default (next value for s)"},
-		{name: "partitions", kind: event.DDLAddPartition, changes: changes(tt, tt), query: "alter table t add partition (partition p values less than (5) placement policy p)",
+		{
+			name: "partitions", kind: event.DDLAddPartition, changes: changes(tt, tt), query: "alter table t add partition (partition p values less than (5) placement policy p)",
 			want: "ALTER TABLE `s`.`t` ADD PARTITION (PARTITION `p` VALUES LESS THAN (5))",
-			tidb: "ALTER TABLE `s`.`t` ADD PARTITION (PARTITION `p` VALUES LESS THAN (5) /*T![placement] PLACEMENT POLICY = `p` */)"},
-		{name: "exchange", kind: event.DDLExchangePartition, changes: changes(tt, tt, info("z.u"), info("z.u")), query: "alter table t exchange partition p with table z.u without validation",
+			tidb: "ALTER TABLE `s`.`t` ADD PARTITION (PARTITION `p` VALUES LESS THAN (5) /*T![placement] PLACEMENT POLICY = `p` */)",
+		},
+		{
+			name: "exchange", kind: event.DDLExchangePartition, changes: changes(tt, tt, info("z.u"), info("z.u")), query: "alter table t exchange partition p with table z.u without validation",
 			want:    "ALTER TABLE `s`.`t` EXCHANGE PARTITION `p` WITH TABLE `z`.`u` WITHOUT VALIDATION",
-			mariadb: "ALTER TABLE `s`.`t` EXCHANGE PARTITION `p` WITH TABLE `z`.`u`"},
-		{name: "view", kind: event.DDLCreateView, changes: changes(nil, info("s.v")), query: "create definer = 'me'@'%' view v (a) as with x as (select 1 as i) select t.id from t join x join z.y",
-			want: "CREATE OR REPLACE ALGORITHM = UNDEFINED DEFINER = CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` (`a`) AS WITH `x` AS (SELECT 1 AS `i`) SELECT `t`.`id` FROM (`s`.`t` JOIN `x`) JOIN `z`.`y`"},
+			mariadb: "ALTER TABLE `s`.`t` EXCHANGE PARTITION `p` WITH TABLE `z`.`u`",
+		},
+		{
+			name: "view", kind: event.DDLCreateView, changes: changes(nil, info("s.v")), query: "create definer = 'me'@'%' view v (a) as with x as (select 1 as i) select t.id from t join x join z.y",
+			want: "CREATE OR REPLACE ALGORITHM = UNDEFINED DEFINER = CURRENT_USER SQL SECURITY DEFINER VIEW `s`.`v` (`a`) AS WITH `x` AS (SELECT 1 AS `i`) SELECT `t`.`id` FROM (`s`.`t` JOIN `x`) JOIN `z`.`y`",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -192,10 +244,15 @@ func TestRewriteDDLClock(t *testing.T) {
 		{"DATETIME", "alter table t add dt datetime(3) default now(3)", "1704110400.500000", "+00:00", "DEFAULT CURRENT_TIMESTAMP(3)", []event.ColumnInfo{dt}},
 		{"both", "alter table t add ts timestamp(3) default now(3), add dt datetime(3) default now(3)", "1704081600.500000", "+08:00", "`dt`", []event.ColumnInfo{ts, dt}},
 		{"literal", "alter table t add lit timestamp(3) default '2020-01-01 12:00:00'", "1000.000000", "+00:00", "DEFAULT '2020-01-01 04:00:00.000'", []event.ColumnInfo{literal}},
-		{"all", "alter table t add ts timestamp(3) default now(3), add dt datetime(3) default now(3), add lit timestamp(3) default '2020-01-01 12:00:00'",
-			"1704081600.500000", "+08:00", "DEFAULT '2020-01-01 12:00:00'", []event.ColumnInfo{ts, dt, literal}},
-		{"zero date", "alter table t add lit timestamp default 0", "1000.000000", "+00:00", "DEFAULT '0000-00-00 00:00:00'",
-			[]event.ColumnInfo{column("lit", event.TypeTimestamp, "0000-00-00 00:00:00", "0000-00-00 00:00:00")}},
+		{
+			"all", "alter table t add ts timestamp(3) default now(3), add dt datetime(3) default now(3), add lit timestamp(3) default '2020-01-01 12:00:00'",
+			"1704081600.500000", "+08:00", "DEFAULT '2020-01-01 12:00:00'",
+			[]event.ColumnInfo{ts, dt, literal},
+		},
+		{
+			"zero date", "alter table t add lit timestamp default 0", "1000.000000", "+00:00", "DEFAULT '0000-00-00 00:00:00'",
+			[]event.ColumnInfo{column("lit", event.TypeTimestamp, "0000-00-00 00:00:00", "0000-00-00 00:00:00")},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

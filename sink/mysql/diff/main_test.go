@@ -40,7 +40,8 @@ func runTests(m *testing.M) (code int, err error) {
 	if _, servers.noMariaDB = mariadb.Find(); servers.noMariaDB == nil || mariadb.Required() {
 		for i := range servers.mariadbs {
 			s, err := mariadb.Start(ctx, mariadb.Options{Args: []string{
-				"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M"}})
+				"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M",
+			}})
 			if err != nil {
 				return 0, err
 			}
