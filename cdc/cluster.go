@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/cluster"
@@ -49,12 +50,7 @@ func (c *Capture) runInCluster(ctx context.Context) error {
 		ID: c.cfg.ID, Address: c.cfg.Address, Version: c.cfg.Version, TTL: c.cfg.SessionTTL,
 		Open: c.openProcessor,
 		Lead: func(ctx context.Context, l *cluster.Leadership) error {
-			return c.lead(ctx, &owner{
-				cfg: &c.cfg, log: c.cfg.Logger, source: source,
-				store:      clusterStore{l.Store()},
-				launcher:   &clusterLauncher{cfg: &c.cfg, node: node, lead: l, service: source.safePointService},
-				scheduling: clusterScheduling{node, l, c.cfg.ClusterID},
-			})
+			return c.leadCluster(ctx, node, l, source)
 		},
 		Classify: func(err error) (code string, permanent bool) { return c.cfg.ErrorCode(err), !isRetryable(err) },
 		Logger:   c.cfg.Logger,
@@ -62,6 +58,35 @@ func (c *Capture) runInCluster(ctx context.Context) error {
 	c.setNode(node)
 	defer c.setNode(nil)
 	return node.Run(ctx)
+}
+
+// leadCluster is what the capture does while it is the owner.
+func (c *Capture) leadCluster(ctx context.Context, node *cluster.Node, l *cluster.Leadership, source *upstreamSource) error {
+	store := clusterStore{l.Store()}
+	records, err := store.Records(ctx)
+	if err != nil {
+		return err
+	}
+	running := map[string]bool{}
+	for _, r := range records {
+		running[r.Spec.ID] = wantsToRun(r.State) || r.State == StatePending
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := l.StopTasks(ctx, func(id string) bool { return running[id] }, c.cfg.Logger)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("stop changefeeds that are not to run: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		return c.lead(ctx, &owner{
+			cfg: &c.cfg, log: c.cfg.Logger, store: store, source: source,
+			launcher:   &clusterLauncher{cfg: &c.cfg, node: node, lead: l, service: source.safePointService},
+			scheduling: clusterScheduling{node, l, c.cfg.ClusterID},
+		})
+	})
+	return group.Wait()
 }
 
 func (c *Capture) setNode(n *cluster.Node) {

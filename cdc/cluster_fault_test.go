@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +175,42 @@ func TestOwnerIsLostDuringADDL(t *testing.T) {
 	victim.proxy.Mend()
 	c.await("the lost one takes part again", func() bool { return c.has(6, "c1", "c2", "c3") })
 	c.settled()
+}
+
+// An owner that dies between storing that a changefeed is paused and pausing it
+// leaves that to its successor.
+func TestOwnerIsLostDuringAPause(t *testing.T) {
+	c := newCaptures(t, 3)
+	tables := c.createTables(6)
+	c.create(c.watch())
+	stop := c.load(tables)
+	defer stop()
+	c.await("all have tables", func() bool { return c.has(6, "c1", "c2", "c3") })
+	victim := c.owner()
+	victim.proxy.Cut()
+	const key = "/tidbcdc/default/changefeeds/feed/spec"
+	resp, err := c.client.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused := strings.Replace(string(resp.Kvs[0].Value), `"state":"normal"`, `"state":"stopped"`, 1)
+	if _, err := c.client.Put(t.Context(), key, paused); err != nil {
+		t.Fatal(err)
+	}
+	next := c.owner(victim)
+	c.await("the changefeed stands still", func() bool {
+		resp, err := c.client.Get(t.Context(), "/tidbcdc/default/changefeeds/feed/task")
+		return err == nil && len(resp.Kvs) == 0
+	})
+	info, err := next.Changefeed(t.Context(), "feed")
+	if err != nil || info.State != cdc.StateStopped {
+		t.Errorf("state %s, %v", info.State, err)
+	}
+	victim.proxy.Mend()
+	if err := next.ResumeChangefeed(t.Context(), "feed"); err != nil {
+		t.Fatal(err)
+	}
+	c.settledAfter(func() {})
 }
 
 func TestRequestsToTheOwner(t *testing.T) {

@@ -32,6 +32,7 @@ type captures struct {
 	target   *sharedSink
 	log      *slog.Logger
 	nodes    []*clusterNode
+	joined   int // how many there have been
 }
 
 // clusterNode is one capture, with its own way to etcd.
@@ -91,7 +92,8 @@ func (c *captures) watchFrom(start event.Ts) {
 // join adds a capture and waits until it is well.
 func (c *captures) join() *clusterNode {
 	c.t.Helper()
-	n := &clusterNode{id: fmt.Sprintf("c%d", len(c.nodes)+1), ended: make(chan error, 1)}
+	c.joined++
+	n := &clusterNode{id: fmt.Sprintf("c%d", c.joined), ended: make(chan error, 1)}
 	var err error
 	if n.proxy, err = etcdserver.NewProxy(c.etcd.Addr); err != nil {
 		c.t.Fatal(err)

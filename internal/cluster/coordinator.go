@@ -158,38 +158,40 @@ func isTaskError(err error) bool {
 	return errors.As(err, &e)
 }
 
-// begin makes the changefeed's task, unless it is there.
+// begin makes the changefeed's task, or goes on with the one that there is.
 func (c *Coordinator) begin(ctx context.Context) error {
-	e := c.node.mirror.get(c.keys.task())
-	if e.created != 0 {
+	return c.retry(ctx, func() error {
+		e := c.node.mirror.get(c.keys.task())
+		if e.created == 0 {
+			return c.beginTask(ctx)
+		}
 		var t Task
 		if err := decode(e, &t); err != nil {
 			return err
 		}
-		if !t.Stop && sameJSON(t.Spec, c.cfg.Spec) {
-			c.epoch = e.created
-			c.log.Info("owner goes on with a changefeed that runs", "checkpoint_ts", c.saved)
-			return nil
+		c.epoch = e.created
+		if t.Stop || !sameJSON(t.Spec, c.cfg.Spec) {
+			if err := c.stop(ctx); err != nil {
+				return err
+			}
+			return errConflict // look again
 		}
-		if err := c.stop(ctx); err != nil {
-			return err
-		}
-	}
+		c.log.Info("owner goes on with a changefeed that runs", "checkpoint_ts", c.saved)
+		return nil
+	})
+}
+
+func (c *Coordinator) beginTask(ctx context.Context) error {
 	value, err := json.Marshal(Task{Spec: c.cfg.Spec, StartTs: c.saved})
 	if err != nil {
 		return fmt.Errorf("encode task: %w", err)
 	}
-	if err := c.retry(ctx, func() error {
-		if c.node.mirror.get(c.keys.task()).created != 0 {
-			return nil // an answer got lost
-		}
-		return c.lead.commit(ctx, []clientv3.Cmp{absent(c.keys.task())},
-			clientv3.OpPut(c.keys.task(), string(value)), clientv3.OpPut(c.keys.ddls(), "{}"))
-	}); err != nil {
-		return err
+	err = c.lead.commit(ctx, []clientv3.Cmp{absent(c.keys.task())},
+		clientv3.OpPut(c.keys.task(), string(value)), clientv3.OpPut(c.keys.ddls(), "{}"))
+	if err == nil {
+		c.epoch = c.node.mirror.get(c.keys.task()).created
 	}
-	c.epoch = c.node.mirror.get(c.keys.task()).created
-	return nil
+	return err
 }
 
 func absent(key string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevision(key), "=", 0) }
@@ -204,16 +206,18 @@ func sameJSON(a, b json.RawMessage) bool {
 func (c *Coordinator) retry(ctx context.Context, write func() error) error {
 	for {
 		err := write()
-		if err == nil || errors.Is(err, ErrNotOwner) {
+		if err == nil || errors.Is(err, ErrNotOwner) || errors.Is(err, ErrLeft) {
 			return err
 		}
+		wait := syncInterval
 		if !errors.Is(err, errConflict) {
+			wait = time.Second
 			c.log.Warn("etcd not written, will try again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		}
 	}
 }

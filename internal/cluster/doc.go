@@ -11,6 +11,7 @@
 //
 //	<prefix>/captures/<id>                          a capture; leased
 //	<prefix>/owner/<lease>                          election
+//	<prefix>/leader                                 who has won it
 //	<prefix>/changefeeds/<id>/spec                  [Store]: what is stored of it
 //	<prefix>/changefeeds/<id>/status                its checkpoint
 //	<prefix>/changefeeds/<id>/task                  exists while it runs

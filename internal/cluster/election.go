@@ -19,8 +19,9 @@ type Leadership struct {
 	node     *Node
 	election *concurrency.Election
 	session  *Session
-	// resign, of capacity 1, asks to end it.
+	// resign, of capacity 1, asks to end it. left is closed when it is ending.
 	resign chan struct{}
+	left   <-chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -74,9 +75,14 @@ func (n *Node) lead(ctx context.Context, l *Leadership) error {
 			leave(fmt.Errorf("%w: it was asked to resign", ErrLeft))
 		}
 	}()
-	n.setLeadership(l)
-	err := n.cfg.Lead(leadCtx, l)
-	n.setLeadership(nil)
+	l.left = leadCtx.Done()
+	// From here on the mirror shows all that owners before have written.
+	err := l.commit(leadCtx, nil, clientv3.OpPut(n.keys.leader(), n.cfg.ID))
+	if err == nil {
+		n.setLeadership(l)
+		err = n.cfg.Lead(leadCtx, l)
+		n.setLeadership(nil)
+	}
 	failed := leadCtx.Err() == nil
 	leave(ErrLeft)
 	<-resigned

@@ -11,6 +11,7 @@ import (
 type keys string
 
 func (k keys) owner() string                 { return string(k) + "/owner" }
+func (k keys) leader() string                { return string(k) + "/leader" }
 func (k keys) captures() string              { return string(k) + "/captures/" }
 func (k keys) capture(id string) string      { return k.captures() + id }
 func (k keys) draining() string              { return string(k) + "/draining/" }

@@ -5,16 +5,46 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
-// stop ends the changefeed on all members, saves the checkpoint that they have
-// reached, and removes its task. When it returns nil, nobody writes any more.
+// StopTasks stops changefeeds that run and that nobody wants to: an owner before may
+// have died when it had stored that a changefeed is paused, and had yet to stop it.
+func (l *Leadership) StopTasks(ctx context.Context, wanted func(changefeed string) bool, log *slog.Logger) error {
+	var group errgroup.Group
+	for key, e := range l.node.mirror.under(l.node.keys.changefeeds()) {
+		id, isTask := strings.CutSuffix(key, "/task")
+		if !isTask || wanted(id) {
+			continue
+		}
+		group.Go(func() error {
+			store := l.Store()
+			saved, err := store.Load(ctx, id)
+			if err != nil {
+				return err
+			}
+			log.Info("stopping a changefeed that runs and should not", "changefeed", id)
+			c := l.NewCoordinator(CoordinatorConfig{
+				Changefeed: id, StartTs: saved, Logger: log.With("changefeed", id),
+				SaveCheckpoint: func(ctx context.Context, ts event.Ts) error { return store.Save(ctx, id, ts) },
+			})
+			c.epoch = e.created
+			return c.stop(ctx)
+		})
+	}
+	return group.Wait()
+}
+
+// stop ends the changefeed's task on all members, saves the checkpoint that they
+// have reached, and removes it. When it returns nil, nobody writes any more.
 func (c *Coordinator) stop(ctx context.Context) error {
 	sub := c.node.mirror.subscribe(string(c.keys), c.node.keys.captures())
 	defer c.node.mirror.unsubscribe(sub)
@@ -33,8 +63,8 @@ func (c *Coordinator) stop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-c.lead.session.Done():
-			return ErrNotOwner
+		case <-c.lead.left: // the next owner stops it
+			return ErrLeft
 		case <-sub.C:
 		case <-time.After(wait):
 		}
@@ -44,7 +74,7 @@ func (c *Coordinator) stop(ctx context.Context) error {
 // stopStep does what can be done by now.
 func (c *Coordinator) stopStep(ctx context.Context) (done bool, err error) {
 	e := c.node.mirror.get(c.keys.task())
-	if e.created == 0 {
+	if e.created == 0 || e.created != c.epoch {
 		return true, nil
 	}
 	if !stopping(e) {
