@@ -53,7 +53,11 @@ func (m *MemoryCheckpoints) Save(_ context.Context, changefeed string, ts event.
 // directory: the changefeed's id plus ".checkpoint", holding the ts in decimal.
 // A save writes a new file, syncs it and renames it over the old one, so that a
 // crash leaves one or the other whole.
-type DirCheckpoints struct{ dir string }
+type DirCheckpoints struct {
+	dir string
+	// unfinished is held while a file is written, or those of killed processes are removed.
+	unfinished sync.Mutex
+}
 
 // NewDirCheckpoints returns a store in dir, which it creates if need be.
 func NewDirCheckpoints(dir string) (*DirCheckpoints, error) {
@@ -67,8 +71,12 @@ func (d *DirCheckpoints) file(changefeed string) string {
 	return filepath.Join(d.dir, changefeed+".checkpoint")
 }
 
-// Load implements CheckpointStore.
+// Load implements CheckpointStore. It removes what a killed process has left of a
+// Save of the changefeed.
 func (d *DirCheckpoints) Load(_ context.Context, changefeed string) (event.Ts, error) {
+	if err := d.removeUnfinished(changefeed); err != nil {
+		return 0, fmt.Errorf("load checkpoint: %w", err)
+	}
 	data, err := os.ReadFile(d.file(changefeed))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -83,8 +91,25 @@ func (d *DirCheckpoints) Load(_ context.Context, changefeed string) (event.Ts, e
 	return ts, nil
 }
 
+func (d *DirCheckpoints) removeUnfinished(changefeed string) error {
+	d.unfinished.Lock()
+	defer d.unfinished.Unlock()
+	names, err := filepath.Glob(filepath.Join(escapeGlob(d.dir), escapeGlob(changefeed)+".*.tmp"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Save implements CheckpointStore.
 func (d *DirCheckpoints) Save(_ context.Context, changefeed string, ts event.Ts) error {
+	d.unfinished.Lock()
+	defer d.unfinished.Unlock()
 	f, err := os.CreateTemp(d.dir, changefeed+".*.tmp")
 	if err != nil {
 		return fmt.Errorf("save checkpoint: %w", err)

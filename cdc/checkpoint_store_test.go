@@ -81,6 +81,38 @@ func TestDirCheckpointsAreAtomic(t *testing.T) {
 	wg.Wait()
 }
 
+// A process that is killed while it saves leaves a file, which the next one removes;
+// it leaves those of other changefeeds alone.
+func TestDirCheckpointsRemoveUnfinished(t *testing.T) {
+	dir := t.TempDir()
+	d, err := cdc.NewDirCheckpoints(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Save(t.Context(), "a", 5); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a.123.tmp", "a.4.tmp", "a-b.5.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("4"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ts, err := d.Load(t.Context(), "a"); err != nil || ts != 5 {
+		t.Errorf("%d, %v", ts, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != "a-b.5.tmp a.checkpoint" {
+		t.Errorf("left: %s", got)
+	}
+}
+
 func TestDirCheckpointsErrors(t *testing.T) {
 	dir := t.TempDir()
 	s, err := cdc.NewDirCheckpoints(dir)
