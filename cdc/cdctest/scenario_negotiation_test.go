@@ -152,22 +152,28 @@ func (w *world) regionsOfTable() (all, normal int) {
 	return all, normal
 }
 
-// 15: stores that are busy, with and without an advice to wait; no region is
-// asked for again at once, and all come in the end.
+// 15: stores that are busy, with and without an advice to wait. No region is asked
+// for again at once, no more are asked for than the window has room for, and all come
+// in the end.
 func TestServerIsBusy(t *testing.T) {
-	const regions, refusals = 400, 3
+	regions, refusals := 10_001, 3
+	if testing.Short() {
+		regions = 1001
+	}
+	const window = 256 // puller.Config.ScanWindow
 	for _, backoff := range []time.Duration{0, 500 * time.Millisecond} {
 		t.Run(backoff.String(), func(t *testing.T) {
-			w := newWorld(t, cdctest.Config{ResolvedTsInterval: 50 * time.Millisecond})
+			w := newWorld(t, cdctest.Config{ResolvedTsInterval: 200 * time.Millisecond})
 			w.splitTable(regions)
 			w.table.Insert(5, "a")
 			type key struct{ request, region uint64 }
 			refused := map[key]int{}
 			last := map[key]time.Time{}
-			var early atomic.Int64
+			var early, asked atomic.Int64
 			w.OnRegister(func(s *cdctest.Subscription) *cdcpb.Error {
 				k := key{s.RequestID, s.RegionID}
 				n := refused[k]
+				asked.Add(1)
 				if n > 0 && time.Since(last[k]) < backoff {
 					early.Add(1)
 				}
@@ -177,12 +183,25 @@ func TestServerIsBusy(t *testing.T) {
 				refused[k], last[k] = n+1, time.Now()
 				return cdctest.ServerIsBusy(backoff)
 			})
+			w.HoldScans()
 			w.run(nil)
+			w.await("a full window", func() bool { return len(w.Subscriptions()) >= window })
+			for range 5 {
+				w.Tick()
+			}
+			if n := len(w.Subscriptions()); n > window {
+				t.Errorf("%d scans are under way in one stream, want %d at most", n, window)
+			}
+			w.ReleaseScans()
 			w.await("all regions", func() bool { _, n := w.regionsOfTable(); return n == regions })
 			if n := early.Load(); n > 0 {
 				t.Errorf("%d registrations before the time that the store asked for", n)
 			}
 			w.verify()
+			// Those of the tables of DDL jobs are among them.
+			if most := int64(regions+10) * int64(refusals+1); asked.Load() > most {
+				t.Errorf("%d registrations for %d regions", asked.Load(), regions)
+			}
 		})
 	}
 }
@@ -229,8 +248,11 @@ func TestCongestedForReal(t *testing.T) {
 // 39: many regions at once. Loading, subscribing and one tick must cost little
 // for each; verify waits for the least of all resolved ts.
 func TestManyRegions(t *testing.T) {
-	regions := 10000
-	if testing.Short() {
+	regions := 10_000
+	switch {
+	case soakSeconds() > 0:
+		regions = 100_000
+	case testing.Short():
 		regions = 2000
 	}
 	w := newWorld(t, cdctest.Config{ResolvedTsInterval: 200 * time.Millisecond}, func(cfg *puller.Config) {

@@ -13,6 +13,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/sink"
 )
 
 // quiet is a cluster that sends no resolved ts by itself.
@@ -212,6 +213,47 @@ func TestSlowReceiver(t *testing.T) {
 	p.mu.Unlock()
 	close(gate)
 	w.verify()
+}
+
+// 36: a sink that stands still, for longer than a region may be silent. Reading
+// goes on, into the quota and then onto the disk, and afterwards nothing is missing.
+func TestSlowSink(t *testing.T) {
+	w := newWorld(t, cdctest.Config{}, silenceMatters)
+	w.quota = 1 << 20
+	gate := make(chan struct{})
+	w.run(sink.RowFunc(func(ctx context.Context, _ []*event.RowChanged) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}))
+	sub := w.normal(w.region, nil)
+	p := w.tapOf(w.table.Span())
+	const rows = 400
+	note := strings.Repeat("n", 32<<10)
+	most := int64(0)
+	for i := range int64(rows) {
+		w.table.Insert(i, note)
+		memory, _ := w.sorters.Usage()
+		most = max(most, memory)
+	}
+	last := w.Oracle().Now()
+	w.await("everything at the client", func() bool { return p.resolvedTs() >= last })
+	began := time.Now()
+	w.await("more time than a silent region has", func() bool { return time.Since(began) > 2*silentAfter })
+	memory, disk := w.sorters.Usage()
+	t.Logf("%d KiB in memory at most, %d KiB on disk", max(most, memory)>>10, disk>>10)
+	if max(most, memory) > 2*w.quota || disk < rows*int64(len(note))/2 {
+		t.Errorf("%d bytes in memory, %d on disk", max(most, memory), disk)
+	}
+	if n := w.validator.Checkpoint(); n >= last {
+		t.Errorf("checkpoint %d while the sink stands still", n)
+	}
+	close(gate)
+	w.verify()
+	w.undisturbed(sub)
 }
 
 // 37: old stores send the rows of the whole region.

@@ -66,6 +66,8 @@ type world struct {
 
 	saved atomic.Uint64 // the feed's checkpoint
 	end   func()        // of the feed
+
+	sorters *sorter.Pool // of the feed
 }
 
 func newWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)) *world {
@@ -152,6 +154,7 @@ func (w *world) run(inner sink.Sink) {
 func (w *world) resume() {
 	w.t.Helper()
 	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario"})
+	w.sorters = sorters
 	p := w.newPipeline(sorters, event.Ts(w.saved.Load()))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
@@ -199,6 +202,10 @@ func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipe
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	batchBytes := int64(4 << 20)
+	if w.quota > 0 {
+		batchBytes = min(batchBytes, w.quota/16)
+	}
 	return pipeline.New(pipeline.Config{
 		Schema: storage, ParseJob: jobs.ParseJob,
 		CompleteJob: func(ctx context.Context, job *schema.Job) error {
@@ -213,7 +220,7 @@ func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipe
 			w.saved.Store(uint64(ts))
 			return nil
 		},
-		StartTs: start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: 4 << 20, CheckpointInterval: time.Millisecond,
+		StartTs: start, WriteConcurrency: 1, BatchRows: 1024, BatchBytes: batchBytes, CheckpointInterval: time.Millisecond,
 		RetryTimeout: time.Minute, DrainTimeout: 10 * time.Second, Logger: w.logger(),
 	})
 }

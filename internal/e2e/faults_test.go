@@ -161,6 +161,42 @@ func TestHeldResolvedTs(t *testing.T) {
 	waitFor(t, "the checkpoint to follow", func() bool { return feed.Status().CheckpointTs >= held })
 }
 
+// EXCHANGE PARTITION makes a table a partition and a partition a table: from its
+// commit ts on, rows of either belong to the other.
+func TestExchangePartition(t *testing.T) {
+	ctx := testContext(t, 2*time.Minute)
+	db := database(t, "exchanged")
+	up := dial(t)
+	_, v := follow(t, up, "exchanged", now(ctx, t, up))
+	mustExec(t, db,
+		"CREATE TABLE parts (id INT PRIMARY KEY, v INT) PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (100), PARTITION high VALUES LESS THAN (200))",
+		"CREATE TABLE whole (id INT PRIMARY KEY, v INT)",
+		"INSERT INTO parts VALUES (1, 1), (2, 1), (101, 1)", "INSERT INTO whole VALUES (3, 1), (4, 1)",
+	)
+	done := make(chan error, 1)
+	busy, stop := context.WithCancel(ctx)
+	go func() { // rows of both, below the DDL, around it and above
+		for i := 5; busy.Err() == nil; i++ {
+			_, err := db.ExecContext(ctx, fmt.Sprintf("REPLACE INTO %s VALUES (%d, %d)", []string{"parts", "whole"}[i%2], i%95, i))
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 3 {
+		mustExec(t, db, "ALTER TABLE parts EXCHANGE PARTITION low WITH TABLE whole", "UPDATE parts SET v = v + 1 WHERE id < 5", "DELETE FROM whole WHERE id = 2")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	end := now(ctx, t, up)
+	waitFor(t, "the checkpoint", func() bool { return v.Checkpoint() >= end })
+	compareAt(ctx, t, db, v, end)
+}
+
 // PD keeps the changes that a changefeed has not delivered.
 func TestServiceSafePoint(t *testing.T) {
 	ctx := testContext(t, time.Minute)
