@@ -15,6 +15,7 @@ import (
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
+	"go.uber.org/goleak"
 
 	"github.com/tidbcdc/tidbcdc/internal/mariadb"
 	"github.com/tidbcdc/tidbcdc/internal/playground"
@@ -51,6 +52,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "end of a server:", err)
 			code = 1
 		}
+	}
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	os.Exit(code) //nolint:forbidigo // how a TestMain ends
 }

@@ -66,12 +66,30 @@ func (s *Sink) isSafe(row *event.RowChanged) bool {
 func (s *Sink) writeRun(ctx context.Context, b *batch, rows []*event.RowChanged) error {
 	p, t := s.planOf(rows[0])
 	b.reset(p, t, rows)
-	b.shard(s.cfg.MaxTxnRow, s.cfg.Atomicity == AtomicityTable)
+	b.shard(shardRows(rows, s.cfg.MaxTxnRow), s.cfg.Atomicity == AtomicityTable)
 	err := s.writeShards(ctx, b, s.isSafe(rows[0]))
 	if err == nil && t != nil {
 		t.add(&b.hash, p, rows)
 	}
 	return err
+}
+
+// shardBytes is about how large a shard is at most. The driver keeps a buffer of
+// up to 256 KiB; beyond that every statement costs it a new one.
+const shardBytes = 192 << 10
+
+// shardRows returns how many rows a shard has. It halves the limit for large rows,
+// so that sizes repeat and their statements are prepared.
+func shardRows(rows []*event.RowChanged, limit int) int {
+	const sample, least = 8, 16
+	n, bytes := 0, 0
+	for i := 0; i < len(rows); i += max(1, len(rows)/sample) {
+		n, bytes = n+1, bytes+imageBytes(rows[i].Image())
+	}
+	for limit > least && limit*bytes > n*shardBytes {
+		limit /= 2
+	}
+	return limit
 }
 
 func (s *Sink) writeShards(ctx context.Context, b *batch, safe bool) error {
@@ -201,6 +219,9 @@ func (s *Sink) retry(ctx context.Context, write func() error, explain func(error
 		}),
 		backoff.WithMaxTries(maxTries),
 		backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			s.log.Info("rows could not be written, will retry", "wait", wait, "error", withoutValues(err))
+		}),
 	)
 	switch {
 	case err == nil:
