@@ -45,9 +45,10 @@ type ddlWriter struct {
 // The DDL has a connection of its own, without a read timeout if [Open] made the
 // Sink, and may take hours. If that is lost, the server is asked whether it goes on
 // with the statement, which is then waited for; in TiDB that needs the privilege
-// SUPER. EXCHANGE PARTITION and the swap of two names, which a second
-// execution would undo, are not repeated on MySQL and MariaDB when that leaves it
-// open whether they were executed: the error is permanent and says so.
+// SUPER. EXCHANGE PARTITION and the swap of two names, which a second execution
+// would undo, are executed once: a TiDB has a history of its jobs; a MySQL or
+// MariaDB gets a table tidbcdc.ddl_swap for them. If it remains open whether one
+// was executed, the error is permanent and says what to do.
 func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	w := &ddlWriter{db: s.ddlDB, dialect: dialectMySQL, log: s.log}
 	switch {
@@ -165,7 +166,7 @@ type ddlRun struct {
 
 // errUncertain says that a statement may or may not have been executed.
 var errUncertain = errors.New("the connection was lost while it ran, so that it may have been executed, and executing it twice would undo it; " +
-	"look at the tables downstream and then either undo it there or leave it out with ignore-txn-start-ts")
+	"look at the tables downstream, and then set done to 1 for it in tidbcdc.ddl_swap if it was executed, or delete it there if not")
 
 // describe adds what the error is about.
 func (r *ddlRun) describe(err error) error {
@@ -207,7 +208,7 @@ func (r *ddlRun) execute(ctx context.Context, conn *sql.Conn) (*sql.Conn, error)
 			return conn, findErr
 		case done:
 			return conn, nil
-		case r.statement.swaps && r.writer.dialect != dialectTiDB:
+		case r.guarded():
 			return conn, errUncertain
 		case attempt == 3:
 			return conn, err
@@ -223,9 +224,18 @@ func (r *ddlRun) executeOnce(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	start := time.Now()
-	_, err := conn.ExecContext(ctx, r.tag+r.statement.sql)
-	if errorNumber(err) == errNoTable && r.statement.instead != "" {
-		_, err = conn.ExecContext(ctx, r.tag+r.statement.instead)
+	run := func() error {
+		_, err := conn.ExecContext(ctx, r.tag+r.statement.sql)
+		if errorNumber(err) == errNoTable && r.statement.instead != "" {
+			_, err = conn.ExecContext(ctx, r.tag+r.statement.instead)
+		}
+		return err
+	}
+	var err error
+	if r.guarded() {
+		err = r.swap(ctx, conn, run)
+	} else {
+		err = run()
 	}
 	logger := r.writer.log.With("table", ddlTarget(r.ddl), "commit_ts", uint64(r.ddl.CommitTs), "statement", abbreviate(r.statement.sql))
 	switch {

@@ -250,6 +250,47 @@ func TestDDLConnectionLost(t *testing.T) {
 	}
 }
 
+// TestSwapHappensOnce: two names are swapped once, however often the DDL comes;
+// and not at all while it is open whether they were.
+func TestSwapHappensOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		db := s.database(t, "ddl_swap")
+		mustExec(t, db, "CREATE TABLE a (id INT PRIMARY KEY)", "CREATE TABLE b (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (2)")
+		a, b := tableInfo("ddl_swap.a"), tableInfo("ddl_swap.b")
+		ddl := ddlOf(event.DDLRenameTables, "ddl_swap", "rename table a to x, b to a, x to b", a, b, b, a)
+		for range 2 {
+			// A new sink knows nothing of what another did.
+			if err := s.open(t, "").WriteDDL(t.Context(), ddl); err != nil {
+				t.Fatal(err)
+			}
+			if got := rowsOf(t, db, "SELECT * FROM a"); !slices.Equal(got, []string{"2"}) {
+				t.Fatalf("got %q", got)
+			}
+		}
+		if s.name == "TiDB" {
+			return
+		}
+		out := s.open(t, "")
+		missing := ddlOf(event.DDLExchangePartition, "ddl_swap", "alter table a exchange partition p with table b", a, a, b, b)
+		for range 2 { // a failure leaves nothing open
+			if err := out.WriteDDL(t.Context(), missing); err != nil {
+				t.Fatal(err) // a has no partitions: as if it had been executed and changed since
+			}
+		}
+		mustExec(t, db, "UPDATE tidbcdc.ddl_swap SET done = FALSE")
+		if err := out.WriteDDL(t.Context(), ddl); !sink.IsPermanent(err) || !strings.Contains(err.Error(), "tidbcdc.ddl_swap") {
+			t.Errorf("got %v", err)
+		}
+		mustExec(t, db, "DELETE FROM tidbcdc.ddl_swap")
+		if err := out.WriteDDL(t.Context(), ddl); err != nil {
+			t.Error(err)
+		}
+		if got := rowsOf(t, db, "SELECT * FROM a"); !slices.Equal(got, []string{"1"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
 // TestDropDatabaseKeepsOthers: tables that are not replicated stay, and with
 // them the database.
 func TestDropDatabaseKeepsOthers(t *testing.T) {

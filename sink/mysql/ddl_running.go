@@ -23,7 +23,10 @@ const jobPollInterval = time.Second
 // anew.
 func (r *ddlRun) executedBefore(ctx context.Context, conn *sql.Conn) (bool, error) {
 	if r.writer.dialect != dialectTiDB {
-		return false, r.waitForQuery(ctx, conn)
+		if err := r.waitForQuery(ctx, conn); err != nil || !r.guarded() {
+			return false, err
+		}
+		return r.swapped(ctx, conn)
 	}
 	jobs, err := r.jobs(ctx, conn)
 	if err != nil {
