@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// ErrMissing is wrapped by what Find returns if Kafka or Java is not there.
-var ErrMissing = errors.New("Kafka cannot run here")
+// ErrMissing is wrapped by what Find and FindRegistry return if a server's files or Java are not there.
+var ErrMissing = errors.New("the server cannot run here")
 
 // Find returns the class path of Kafka, from the folder of jars that the
 // environment variable TIDBCDC_KAFKA_LIB names, and the java program. "make

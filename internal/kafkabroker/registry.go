@@ -21,7 +21,7 @@ type Registry struct {
 	URL string
 
 	cmd    *exec.Cmd
-	exited chan error
+	exited chan struct{} // closed when cmd has ended
 }
 
 // FindRegistry returns the registry's jar, in the folder that the environment variable
@@ -72,12 +72,13 @@ func StartRegistry(ctx context.Context, log io.Writer) (*Registry, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("run %s: %w", java, err)
 	}
-	r := &Registry{URL: "http://" + addr + "/apis/ccompat/v6", cmd: cmd, exited: make(chan error, 1)}
+	r := &Registry{URL: "http://" + addr + "/apis/ccompat/v6", cmd: cmd, exited: make(chan struct{})}
 	// Ends with the process, whose output then is at its end.
 	go func() {
 		lines := bufio.NewReader(output)
 		_, _ = lines.WriteTo(log)
-		r.exited <- cmd.Wait()
+		_ = cmd.Wait()
+		close(r.exited)
 	}()
 	if err := r.await(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a schema registry: %w", err), r.Close())
@@ -104,9 +105,8 @@ func (r *Registry) await(ctx context.Context) error {
 			}
 		}
 		select {
-		case ended := <-r.exited:
-			r.exited <- ended
-			return fmt.Errorf("it ended: %w", ended)
+		case <-r.exited:
+			return fmt.Errorf("it ended: %s", r.cmd.ProcessState)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
@@ -120,6 +120,5 @@ func (r *Registry) Close() error {
 		return fmt.Errorf("end the schema registry: %w", err)
 	}
 	<-r.exited
-	r.exited <- nil
 	return nil
 }

@@ -33,7 +33,11 @@ var broker struct {
 	topics atomic.Int64
 }
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if code := run(m); code != 0 {
+		os.Exit(code) //nolint:forbidigo // TestMain is the tests' main
+	}
+}
 
 func run(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -49,7 +53,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	stop := func() error { return nil }
+	var stop func() error
 	if _, _, err = kafkabroker.Find(); err == nil {
 		if broker.real, err = kafkabroker.Start(ctx, options); err != nil {
 			fmt.Fprintln(os.Stderr, err)
