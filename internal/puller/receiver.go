@@ -12,7 +12,8 @@ type Receiver interface {
 	// and live, or again after a region was subscribed anew. The slice and the bytes
 	// it refers to belong to the receiver afterwards. Receive may block: the
 	// stream of that store is then not read, which stops every subscription that
-	// shares it.
+	// shares it. A queue for each would only put that off, and hold memory; so a
+	// receiver blocks for its disk at most, and never for its sink.
 	Receive(kvs []event.RawKV)
 	// Resolve says that every change with a commit ts up to ts has been
 	// received. It is called as soon as all regions of the span have been

@@ -13,8 +13,11 @@
 // Take merges. Each change is written once and read once, and a run is read
 // through a buffer of 16 KiB at least. A run has up to 3/16 of the quota, if one
 // sorter holds most, so with a quota of 64 MiB what is on disk takes 1/750 of its
-// size in memory while it is read back, and with 1 GiB 1/12000. Disk is bounded
-// by what the file system has: when that is full, the pool fails.
+// size in memory while it is read back, and with 1 GiB 1/12000: a table that is
+// 48 GiB behind its sink wants more than 64 MiB. Disk is bounded
+// by what the file system has: when that is full, the pool fails. Runs are not
+// merged beforehand, because that would write everything twice; on Linux a run
+// gives its room back when it has been read, elsewhere the file does with its last.
 //
 // Why runs and not an LSM tree: a million changes of 200 bytes through 16 MiB of
 // memory, on one core, take 0.5 to 0.8 µs each to write and read back in order,

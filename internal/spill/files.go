@@ -15,6 +15,12 @@ type Files interface {
 	Remove(name string) error
 }
 
+// Discarder is an optional interface of [Files]: Discard gives the room of a part of
+// a file back, which then reads as zeros, and reports whether it could.
+type Discarder interface {
+	Discard(name string, offset, length int64) bool
+}
+
 // osFiles are the operating system's. No file is held open between two reads,
 // because there can be more of them than a process may open: a read takes some
 // microseconds longer, and reads are large.

@@ -13,6 +13,7 @@ import (
 // at a time may use it.
 type Run struct {
 	file        *file
+	start       int64 // of the run
 	offset, end int64 // of the blocks that have not been read to their end
 	index       int   // of the next change, in the first of them
 	rows        int   // in the whole run
@@ -122,7 +123,7 @@ func (r *Run) Next() (bool, error) {
 // Release gives the run up, which may remove its file.
 func (r *Run) Release() error {
 	r.reading = nil
-	return r.file.release()
+	return r.file.release(r.start, r.end-r.start)
 }
 
 func (r *Run) readHead() error {

@@ -113,19 +113,29 @@ func (s *Store) RemoveStale() error {
 }
 
 // file is what a Writer has written. The last of its runs to be released takes
-// it with it.
+// it with it; each before gives its room back, if the system can do that: one run that
+// waits for long, of a table that is held up, must not hold the rest.
 type file struct {
-	store *Store
-	name  string
-	size  int64 // counted in store.bytes; grows until the writer is closed
-	runs  atomic.Int64
+	store     *Store
+	name      string
+	size      int64        // counted in store.bytes; grows until the writer is closed
+	discarded atomic.Int64 // of size, and not counted any more
+	runs      atomic.Int64
 }
 
-func (f *file) release() error {
+// release gives up one of the runs, which is at offset, or the writer if length is 0.
+func (f *file) release(offset, length int64) error {
+	// What is counted here is seen by whoever releases the last.
+	if length > 0 && f.runs.Load() > 1 && !f.store.closed.Load() {
+		if d, ok := f.store.cfg.Files.(Discarder); ok && d.Discard(f.name, offset, length) {
+			f.discarded.Add(length)
+			f.store.bytes.Add(-length)
+		}
+	}
 	if f.runs.Add(-1) > 0 {
 		return nil
 	}
-	f.store.bytes.Add(-f.size)
+	f.store.bytes.Add(f.discarded.Load() - f.size)
 	if f.store.closed.Load() {
 		return nil // Close removes it
 	}

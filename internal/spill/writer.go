@@ -41,6 +41,7 @@ func (w *Writer) Append(kv *event.RawKV) error {
 	}
 	if w.run.rows == 0 {
 		w.run.offset, w.run.next = w.offset(), kv.CommitTs
+		w.run.start = w.run.offset
 		w.block = -1
 	}
 	if w.block >= 0 && len(w.buf)-w.block+size > BlockSize {
@@ -93,7 +94,7 @@ func (w *Writer) Close() error {
 	if err != nil {
 		err = wrap("close", w.file.name, w.offset(), err)
 	}
-	return errors.Join(err, w.file.release())
+	return errors.Join(err, w.file.release(0, 0))
 }
 
 // offset is where in the file the next byte goes.
