@@ -463,6 +463,19 @@ func TestOperations(t *testing.T) {
 	wantError(t, "fixed level", do(t, fixed, "POST", "/api/v1/log", `{"log_level":"info"}`), 400, "CDC:ErrAPIInvalidParam")
 }
 
+// TestNothingIsNotNull: lists of nothing are empty.
+func TestNothingIsNotNull(t *testing.T) {
+	h := apiserver.New(&fake{}, apiserver.Options{Logger: discard()})
+	doc := loadDescription(t)
+	for _, path := range []string{"changefeeds", "changefeeds/a", "processors", "processors/a/" + otherID, "captures"} {
+		a := do(t, h, "GET", "/api/v1/"+path, "")
+		doc.check(t, "GET", "/api/v1/"+path, a)
+		if a.status != 200 || !strings.Contains(a.body, "[]") {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+}
+
 func TestDrain(t *testing.T) {
 	h := apiserver.New(&fake{tables: 3}, apiserver.Options{Logger: discard()})
 	a := do(t, h, "PUT", "/api/v1/captures/drain", `{"capture_id":"`+otherID+`"}`)
@@ -494,8 +507,12 @@ func TestForwarding(t *testing.T) {
 	}
 	loop := httptest.NewServer(nil)
 	f.owner.Address = loop.Listener.Addr().String()
-	loop.Config.Handler = h
+	hops := 0
+	loop.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hops++; h.ServeHTTP(w, r) })
 	wantError(t, "loop", do(t, h, "GET", "/api/v1/captures", ""), 500, "ErrRequestForwardErr")
+	if hops != 2 {
+		t.Errorf("passed on %d times, want 2", hops)
+	}
 	loop.Close()
 	wantError(t, "nobody there", do(t, h, "GET", "/api/v1/captures", ""), 500, "ErrRequestForwardErr")
 	// A process that works alone answers whatever the headers say.

@@ -219,13 +219,15 @@ func (l *fakeLauncher) Launch(_ context.Context, spec *Spec, checkpoints Checkpo
 	return runnerFunc(start), func() error { return nil }, nil
 }
 
-func (l *fakeLauncher) count(d int) {
+// count returns how many run, after d more have begun.
+func (l *fakeLauncher) count(d int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running += d
 	if l.running > 1 {
 		panic("two runs of a changefeed at once")
 	}
+	return l.running
 }
 
 func (l *fakeLauncher) launches() []time.Time {
@@ -260,7 +262,7 @@ func TestFeedBackoff(t *testing.T) {
 		if e := f.info().Error; e.Message != errSink.Error() || e.Code != "code of sink is down" || e.Addr != "here:1" || !e.Time.Equal(time.Now()) {
 			t.Errorf("error %+v", e)
 		}
-		w.after(40 * time.Minute)
+		w.after(time.Hour)
 		f = w.wantState("a", StateFailed)
 		if e := f.info().Error; e.Code != "code of "+ErrNoProgress.Error()+" (30m0s): "+errSink.Error() {
 			t.Errorf("error %+v", e)
@@ -274,7 +276,7 @@ func TestFeedBackoff(t *testing.T) {
 			}
 			wait = min(2*wait, 10*time.Minute)
 		}
-		if total := launched[len(launched)-1].Sub(launched[0]); total < 30*time.Minute || total > 41*time.Minute {
+		if total := launched[len(launched)-1].Sub(launched[0]); total < 30*time.Minute || total > 45*time.Minute {
 			t.Errorf("gave up after %v", total)
 		}
 		w.after(time.Hour)
@@ -339,6 +341,35 @@ func TestFeedRecovers(t *testing.T) {
 			advance <- start + 2 + event.Ts(i)
 			w.after(10 * time.Minute)
 			w.wantState("a", StateNormal)
+		}
+	})
+}
+
+// TestResumeForgetsErrors: after a pause in the middle of a long backoff, waits begin
+// at 10 s again, and half an hour counts from then.
+func TestResumeForgetsErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, recordOf("a", StateStopped))
+		defer w.stop()
+		w.runs.script["a"] = func(*run) error { return errSink }
+		f := w.wantState("a", StateStopped)
+		for range 3 {
+			if err := f.resume(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.after(25 * time.Minute)
+			w.wantState("a", StatePending)
+			if err := f.pause(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n := len(w.runs.launches())
+		w.after(12 * time.Second)
+		if got := len(w.runs.launches()) - n; got != 2 {
+			t.Errorf("%d launches within 12 s, want 2", got)
 		}
 	})
 }
@@ -459,10 +490,21 @@ func TestFeedResumesBeforeItHasEnded(t *testing.T) {
 		}
 		w.after(time.Minute)
 		w.wantState("a", StateStopped)
-		w.runs.mu.Lock()
-		defer w.runs.mu.Unlock()
-		if w.runs.running != 0 {
+		if n := w.runs.count(0); n != 0 {
 			t.Error("it runs although it is paused")
+		}
+		for range 10 {
+			for _, command := range []func(context.Context) error{f.resume, f.pause, f.resume} {
+				if err := command(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.after(time.Second)
+			}
+			w.after(10 * time.Second)
+			w.wantState("a", StateNormal) // the interruption was no error
+		}
+		if n := w.runs.count(0); n != 1 {
+			t.Errorf("%d run", n)
 		}
 	})
 }

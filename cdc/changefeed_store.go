@@ -91,7 +91,8 @@ func (s *dirStore) Delete(_ context.Context, id string) error {
 
 // replaceFile writes a file so that a crash leaves the old or the new one whole.
 func replaceFile(dir, name string, data []byte) error {
-	f, err := os.CreateTemp(dir, name+".*.tmp")
+	// The dot in front keeps it apart from the files that DirCheckpoints removes.
+	f, err := os.CreateTemp(dir, "."+name+".*.tmp")
 	if err != nil {
 		return err
 	}
