@@ -20,6 +20,8 @@ type Config struct {
 	Changefeed string
 	// Options are the settings of the changefeed's sink that are not in the URI.
 	Options Options
+	// CaseSensitive makes the table rules in Options distinguish upper from lower case.
+	CaseSensitive bool
 	// TimeZone is where TIMESTAMP values are written as local time, for backends
 	// that do so. The default is UTC.
 	TimeZone *time.Location

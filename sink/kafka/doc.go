@@ -69,6 +69,9 @@
 // Repeats are possible when a call failed, or after a restart from a checkpoint; they
 // replay changes in their order. Within one process nothing is repeated without an error.
 //
+// A request that outlives its process is not fenced, except with exactly-once: what a
+// killed process had sent may be written after the first rows of its successor.
+//
 // With required-acks 1 or 0 Kafka may lose what it said that it had.
 //
 // # Partitions

@@ -252,6 +252,46 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
+// TestDDLTopics: a DDL goes to the topics of the tables by their former names, one of a
+// database to the default topic.
+func TestDDLTopics(t *testing.T) {
+	topic := newTopicName(t)
+	cfg := config(t, topic)
+	cfg.PartitionNum = 1
+	var err error
+	cfg.Dispatcher, err = dispatcher.New(dispatcher.Config{
+		DefaultTopic: topic, Rules: []dispatcher.Rule{{Matcher: []string{"shop.*"}, Topic: topic + "_{table}"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, cfg)
+	change := func(from, to int64) event.TableChange { return event.TableChange{Before: item(from), After: item(to)} }
+	for i, ddl := range []*event.DDL{
+		{Type: event.DDLCreateSchema, Query: "CREATE DATABASE shop", Schema: "shop"},
+		{Type: event.DDLRenameTables, Query: "RENAME TABLE item1 TO item3, item2 TO item4", Changes: []event.TableChange{change(1, 3), change(2, 4)}},
+		{Type: event.DDLDropSchema, Query: "DROP DATABASE shop", Schema: "shop", Changes: []event.TableChange{{Before: item(3)}, {Before: item(4)}}},
+	} {
+		ddl.CommitTs = event.Ts(10 * i)
+		if err := s.WriteDDL(t.Context(), ddl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string][]string{
+		topic:            {"CREATE DATABASE shop", "DROP DATABASE shop"},
+		topic + "_item1": {"RENAME TABLE item1 TO item3, item2 TO item4"},
+		topic + "_item2": {"RENAME TABLE item1 TO item3, item2 TO item4"},
+	} {
+		var got []string
+		for _, m := range decode(t, readAll(t, broker.addrs, name)[0]) {
+			got = append(got, m.DDL)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("topic %s has %q, want %q", name, got, want)
+		}
+	}
+}
+
 // TestSplitUpdates: updates of keys become two, in front of which all deletes go.
 func TestSplitUpdates(t *testing.T) {
 	table := item(1)

@@ -213,8 +213,13 @@ func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 }
 
 // ddlTopics returns the topics of the tables by their names before the DDL, and the
-// default topic for a DDL without tables.
+// default topic for a DDL of a database.
 func (s *Sink) ddlTopics(ddl *event.DDL) []string {
+	switch ddl.Type {
+	case event.DDLCreateSchema, event.DDLDropSchema, event.DDLModifySchemaCharset, event.DDLModifySchemaPlacement,
+		event.DDLRecoverSchema, event.DDLModifySchemaReadOnly, event.DDLFlashbackCluster:
+		return []string{s.cfg.Topic}
+	}
 	var names []string
 	for _, c := range ddl.Changes {
 		table := c.Before
@@ -225,8 +230,7 @@ func (s *Sink) ddlTopics(ddl *event.DDL) []string {
 			names = append(names, name)
 		}
 	}
-	isOfDatabase := ddl.Table == nil && ddl.PreTable == nil
-	if len(names) == 0 || isOfDatabase && len(ddl.Changes) != 1 {
+	if len(names) == 0 {
 		return []string{s.cfg.Dispatcher.DDLTopic(ddl)}
 	}
 	return names

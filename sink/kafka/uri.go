@@ -145,7 +145,7 @@ func ParseURI(uri *url.URL, cfg sink.Config) (Config, error) {
 	}
 	out := Config{
 		Brokers: brokers(uri.Host), Topic: strings.Trim(uri.Path, "/"), Changefeed: cfg.Changefeed, Logger: cfg.Logger,
-		ColumnSelectors: cfg.Options.ColumnSelectors,
+		ColumnSelectors: cfg.Options.ColumnSelectors, CaseSensitive: cfg.CaseSensitive,
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
