@@ -39,7 +39,7 @@ func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
 
 // keep renews the safe point at the stored checkpoint until ctx ends (its cause) or
 // changes may be missing.
-func (s *safePoint) keep(ctx context.Context, log *slog.Logger, saved func() event.Ts) error {
+func (s *safePoint) keep(ctx context.Context, logger *slog.Logger, saved func() event.Ts) error {
 	tick := time.NewTicker(cmp.Or(s.interval, safePointInterval))
 	defer tick.Stop()
 	for {
@@ -53,7 +53,7 @@ func (s *safePoint) keep(ctx context.Context, log *slog.Logger, saved func() eve
 			return fmt.Errorf("%w: %w: changes may be missing, so start a new changefeed from a later ts", ErrSnapshotLostByGC, err)
 		}
 		if err != nil {
-			log.Warn("service GC safe point not renewed, will retry", "error", err)
+			logger.Warn("service GC safe point not renewed, will retry", "error", err)
 		}
 	}
 }

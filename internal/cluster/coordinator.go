@@ -52,6 +52,10 @@ type Coordinator struct {
 	version uint64 // of tables
 	known   *pipeline.Pipeline
 	running map[event.Ts]bool // DDLs
+	// read are the assignments as they were decoded last, by key.
+	read map[string]readAssignment
+	// matched is what tables and assignments were when a plan found that they match.
+	matched string
 
 	executions sync.WaitGroup
 	mu         struct {
@@ -66,7 +70,7 @@ type Coordinator struct {
 func (l *Leadership) NewCoordinator(cfg CoordinatorConfig) *Coordinator {
 	c := &Coordinator{
 		cfg: cfg, lead: l, node: l.node, keys: l.node.keys.changefeed(cfg.Changefeed),
-		log: cfg.Logger, wake: make(chan struct{}, 1), saved: cfg.StartTs, running: map[event.Ts]bool{},
+		log: cfg.Logger, wake: make(chan struct{}, 1), saved: cfg.StartTs, running: map[event.Ts]bool{}, read: map[string]readAssignment{},
 	}
 	c.mu.moves = map[int64]string{}
 	return c
@@ -234,6 +238,9 @@ func (c *Coordinator) step(ctx context.Context) (time.Duration, error) {
 		return idle, nil // the owner's own processor is being opened
 	}
 	d := plan(s)
+	if d.complete {
+		c.matched = c.match(&s)
+	}
 	if err := c.carryOut(ctx, s, d, seen); err != nil {
 		return 0, err
 	}
@@ -263,8 +270,8 @@ func (c *Coordinator) look() (s state, seen map[string]int64, err error) {
 		s.positions[Member(m)] = pos
 	}
 	for m, e := range c.node.mirror.under(c.keys.spans()) {
-		var a assignment
-		if err := decode(e, &a); err != nil {
+		a, err := c.readAssignment(e)
+		if err != nil {
 			return s, nil, err
 		}
 		s.assignments[Member(m)] = a
@@ -279,7 +286,36 @@ func (c *Coordinator) look() (s state, seen map[string]int64, err error) {
 		return state{}, nil, nil
 	}
 	c.lookAtRequests(&s)
+	s.complete = c.matched == c.match(&s)
 	return s, seen, nil
+}
+
+// readAssignment is an assignment of a revision.
+type readAssignment struct {
+	modified int64
+	assignment
+}
+
+// readAssignment decodes an assignment that has changed. It is large.
+func (c *Coordinator) readAssignment(e entry) (assignment, error) {
+	if r, ok := c.read[e.key]; ok && r.modified == e.modified {
+		return r.assignment, nil
+	}
+	var a assignment
+	if err := decode(e, &a); err != nil {
+		return a, err
+	}
+	c.read[e.key] = readAssignment{e.modified, a}
+	return a, nil
+}
+
+// match identifies which tables there are and who has which.
+func (c *Coordinator) match(s *state) string {
+	out := fmt.Sprintf("%p %d", c.known, c.version)
+	for _, m := range slices.Sorted(maps.Keys(s.assignments)) {
+		out += fmt.Sprintf(" %s=%d", m, s.assignments[m].Rev)
+	}
+	return out
 }
 
 // current is the owner's own pipeline of the changefeed, nil if it does not run.

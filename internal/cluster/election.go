@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// ErrNotOwner: another capture is the owner, or for the moment nobody is.
+// ErrNotOwner tells that another capture is the owner, or for the moment nobody is.
 var ErrNotOwner = errors.New("capture is not the owner")
 
 // Leadership is a capture's time as the owner. Its writes fail once that is over.

@@ -23,6 +23,9 @@ type state struct {
 	tables      map[int64]event.Ts
 	ddlResolved event.Ts
 	pending     []pendingDDL
+	// complete: an earlier decision found that tables and assignments, which have not
+	// changed since, match. It saves comparing them.
+	complete bool
 	// executed are DDLs whose execution has succeeded just now.
 	executed []event.Ts
 
@@ -46,6 +49,8 @@ type decision struct {
 	// ddls is nil for no change.
 	ddls       *ddls
 	checkpoint event.Ts
+	// complete: every table of the state is assigned, and nothing else is.
+	complete bool
 	// moved are the requests for moves that are done with, and rebalanced that there
 	// is nothing left to balance.
 	moved      []int64
@@ -60,6 +65,7 @@ const mostMoves = 256
 type planner struct {
 	state   // its assignments are copies, which change
 	before  map[Member]assignment
+	own     map[Member]bool // whose spans are copies
 	out     decision
 	changed map[Member]bool
 	// orphans are spans that nobody writes, and where they go on.
@@ -68,10 +74,10 @@ type planner struct {
 
 // plan decides what the owner does next. It does not change s.
 func plan(s state) decision {
-	p := &planner{state: s, before: s.assignments, changed: map[Member]bool{}, orphans: SpanSet{}}
+	p := &planner{state: s, before: s.assignments, changed: map[Member]bool{}, own: map[Member]bool{}, orphans: SpanSet{}}
 	p.assignments = map[Member]assignment{}
 	for m, a := range s.assignments {
-		p.assignments[m] = assignment{Rev: a.Rev, Spans: maps.Clone(a.Spans), Stop: slices.Clone(a.Stop)}
+		p.assignments[m] = a
 	}
 	p.ddls = ddls{Executing: slices.Clone(s.ddls.Executing), Done: slices.Clone(s.ddls.Done)}
 
@@ -127,13 +133,24 @@ func (p *planner) takers() []Member {
 
 // edit returns a member's assignment for changes of which spans it has.
 func (p *planner) edit(m Member) *assignment {
-	a := p.assignments[m]
+	a := p.copied(m)
 	a.Rev = p.before[m].Rev + 1
-	if a.Spans == nil {
-		a.Spans = SpanSet{}
+	return &a
+}
+
+// copied returns a member's assignment, which will be written, with spans that may
+// be changed.
+func (p *planner) copied(m Member) assignment {
+	a := p.assignments[m]
+	if !p.own[m] {
+		a.Spans, a.Stop = maps.Clone(a.Spans), slices.Clone(a.Stop)
+		if a.Spans == nil {
+			a.Spans = SpanSet{}
+		}
+		p.own[m], p.assignments[m] = true, a
 	}
 	p.changed[m] = true
-	return &a
+	return a
 }
 
 func (p *planner) remove(m Member, ids ...int64) {
@@ -209,9 +226,11 @@ func (p *planner) collectStopped() {
 // collectTables makes orphans of tables that are new, and lets go of those that are
 // no more.
 func (p *planner) collectTables() {
-	if !p.knowsTables() {
+	if p.complete || !p.knowsTables() {
+		p.out.complete = p.complete
 		return
 	}
+	untouched := len(p.changed) == 0 && len(p.out.gone) == 0 && len(p.orphans) == 0
 	assigned := map[int64]bool{}
 	for m, a := range p.assignments {
 		var lost []int64
@@ -235,6 +254,7 @@ func (p *planner) collectTables() {
 			p.orphans[id] = max(from, p.checkpoint)
 		}
 	}
+	p.out.complete = untouched && len(p.changed) == 0 && len(p.orphans) == 0 && len(assigned) == len(p.tables)
 }
 
 // place gives orphans to those who have least, or to whom a user wants to have them.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -60,7 +61,7 @@ func (p *planner) forgetDropped() {
 			continue
 		}
 		if !cloned {
-			p.tables, cloned = maps.Clone(p.tables), true
+			p.tables, cloned, p.complete = maps.Clone(p.tables), true, false
 		}
 		for _, id := range d.removed {
 			delete(p.tables, id)
@@ -77,8 +78,7 @@ func (p *planner) beginDDLs() {
 		for _, id := range d.touched {
 			// Whoever holds it has reached the DDL, so its assignment stays the same one.
 			if m, ok := p.holder(id); ok && p.assignments[m].Spans[id] < d.commitTs {
-				p.assignments[m].Spans[id] = d.commitTs
-				p.changed[m] = true
+				p.copied(m).Spans[id] = d.commitTs
 			}
 		}
 		p.ddls.Executing = append(p.ddls.Executing, d.commitTs)
@@ -122,12 +122,8 @@ func (p *planner) reached() event.Ts {
 			break
 		}
 	}
-	assigned := map[int64]bool{}
 	// The state before this plan: it is what positions speak of.
 	for m, a := range p.before {
-		for id := range a.Spans {
-			assigned[id] = true
-		}
 		if len(a.Spans) == 0 {
 			continue
 		}
@@ -139,10 +135,25 @@ func (p *planner) reached() event.Ts {
 			ts = min(ts, stopped)
 		}
 	}
+	if !p.out.complete {
+		ts = min(ts, p.unassigned())
+	}
+	return max(ts, p.checkpoint)
+}
+
+// unassigned is where the first table begins that nobody had before this plan.
+func (p *planner) unassigned() event.Ts {
+	assigned := map[int64]bool{}
+	for _, a := range p.before {
+		for id := range a.Spans {
+			assigned[id] = true
+		}
+	}
+	ts := event.Ts(math.MaxUint64)
 	for id, from := range p.tables {
 		if !assigned[id] {
 			ts = min(ts, from)
 		}
 	}
-	return max(ts, p.checkpoint)
+	return ts
 }

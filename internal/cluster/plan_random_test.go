@@ -33,6 +33,8 @@ type sim struct {
 	begun    map[event.Ts]bool
 	executed map[event.Ts]int
 	tables   int64
+	// matched is what the last plan found complete.
+	matched string
 }
 
 type simDDL struct {
@@ -195,7 +197,16 @@ func (s *sim) lead() {
 		}
 	}
 	st.rebalance = s.rng.IntN(10) == 0
-	s.commit(plan(st), pending)
+	key := fmt.Sprint(st.tables, s.owner)
+	for _, m := range slices.Sorted(maps.Keys(st.assignments)) {
+		key += fmt.Sprint(m, st.assignments[m].Rev)
+	}
+	st.complete = s.matched == key
+	d := plan(st)
+	if d.complete {
+		s.matched = key
+	}
+	s.commit(d, pending)
 }
 
 func (s *sim) commit(d decision, pending []simDDL) {

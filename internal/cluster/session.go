@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// ErrSessionLost: a capture could not renew its lease in time, so that others may
+// ErrSessionLost tells that a capture could not renew its lease in time, so others may
 // take its work over. What it does stops; nothing is lost.
 var ErrSessionLost = errors.New("lease in etcd not renewed in time")
 

@@ -18,7 +18,7 @@ import (
 
 // StopTasks stops changefeeds that run and that nobody wants to: an owner before may
 // have died when it had stored that a changefeed is paused, and had yet to stop it.
-func (l *Leadership) StopTasks(ctx context.Context, wanted func(changefeed string) bool, log *slog.Logger) error {
+func (l *Leadership) StopTasks(ctx context.Context, wanted func(changefeed string) bool, logger *slog.Logger) error {
 	var group errgroup.Group
 	for key, e := range l.node.mirror.under(l.node.keys.changefeeds()) {
 		id, isTask := strings.CutSuffix(key, "/task")
@@ -31,9 +31,9 @@ func (l *Leadership) StopTasks(ctx context.Context, wanted func(changefeed strin
 			if err != nil {
 				return err
 			}
-			log.Info("stopping a changefeed that runs and should not", "changefeed", id)
+			logger.Info("stopping a changefeed that runs and should not", "changefeed", id)
 			c := l.NewCoordinator(CoordinatorConfig{
-				Changefeed: id, StartTs: saved, Logger: log.With("changefeed", id),
+				Changefeed: id, StartTs: saved, Logger: logger.With("changefeed", id),
 				SaveCheckpoint: func(ctx context.Context, ts event.Ts) error { return store.Save(ctx, id, ts) },
 			})
 			c.epoch = e.created
