@@ -66,6 +66,35 @@ func (p *position) appendStatement(dst []byte, changefeed string) []byte {
 	return append(dst, ')')
 }
 
+// move adds the statements that take the position to another, to be executed
+// before rows are written. They fail, as for a duplicate key, if the downstream's
+// position is not p: a process or a connection that was given up may have written
+// on, and its transaction may be committed after its successor has looked.
+func (p *position) move(s *script, changefeed string, to position) {
+	if p.commitTs != 0 {
+		s.open()
+		s.text = append(s.text, "DELETE FROM `tidbcdc`.`progress` WHERE `changefeed` = "...)
+		s.text = appendQuoted(s.text, []byte(changefeed))
+		s.text = strconv.AppendInt(append(s.text, " AND `table_id` = "...), p.table, 10)
+		s.text = strconv.AppendUint(append(s.text, " AND `commit_ts` = "...), uint64(p.commitTs), 10)
+		s.text = strconv.AppendUint(append(s.text, " AND `start_ts` = "...), uint64(p.startTs), 10)
+		s.text = append(s.text, " AND `put` = "...)
+		s.text = append(s.text, '0'+byte(b2i(p.put)))
+		s.text = appendQuoted(append(s.text, " AND `row_key` = _binary"...), p.key)
+		s.close()
+	}
+	s.open()
+	s.text = append(s.text, "INSERT INTO `tidbcdc`.`progress` VALUES ("...)
+	s.text = appendQuoted(s.text, []byte(changefeed))
+	s.text = strconv.AppendInt(append(s.text, ','), to.table, 10)
+	s.text = strconv.AppendUint(append(s.text, ','), uint64(to.commitTs), 10)
+	s.text = strconv.AppendUint(append(s.text, ','), uint64(to.startTs), 10)
+	s.text = append(s.text, ',', '0'+byte(b2i(to.put)), ',')
+	s.text = appendQuoted(append(s.text, "_binary"...), to.key)
+	s.text = append(s.text, ')')
+	s.close()
+}
+
 // makeProgressTable creates the table of positions.
 func (s *Sink) makeProgressTable(ctx context.Context) error {
 	conn, err := s.open(ctx)

@@ -14,7 +14,8 @@ import (
 )
 
 // Sink writes to a MySQL-compatible database. Its methods may be called from any
-// goroutine, at any WriteConcurrency.
+// goroutine, at any WriteConcurrency, but for WriteTransactions, whose calls must not
+// overlap.
 type Sink struct {
 	db     *sql.DB
 	ddlDB  *sql.DB // without a read timeout, or db
@@ -37,7 +38,9 @@ type Sink struct {
 	plans     plans
 	positions positions
 	tails     tails
-	seed      maphash.Seed // of all hashes
+	// transactions is used by WriteTransactions alone.
+	transactions transactions
+	seed         maphash.Seed // of all hashes
 }
 
 // New returns a sink that writes through db, whose connections must be those of
