@@ -54,44 +54,37 @@ func (p *position) covers(row *event.RowChanged) bool {
 	return bytes.Compare(q.key, p.key) <= 0
 }
 
-// appendStatement appends the statement that stores the position.
-func (p *position) appendStatement(dst []byte, changefeed string) []byte {
-	dst = append(dst, "REPLACE INTO `tidbcdc`.`progress` VALUES ("...)
-	dst = appendQuoted(dst, []byte(changefeed))
-	dst = strconv.AppendInt(append(dst, ','), p.table, 10)
-	dst = strconv.AppendUint(append(dst, ','), uint64(p.commitTs), 10)
-	dst = strconv.AppendUint(append(dst, ','), uint64(p.startTs), 10)
-	dst = append(dst, ',', '0'+byte(b2i(p.put)), ',')
-	dst = appendQuoted(append(dst, "_binary"...), p.key)
-	return append(dst, ')')
-}
+// advance is a step from one position to another.
+type advance struct{ from, to position }
 
-// move adds the statements that take the position to another, to be executed
-// before rows are written. They fail, as for a duplicate key, if the downstream's
-// position is not p: a process or a connection that was given up may have written
-// on, and its transaction may be committed after its successor has looked.
-func (p *position) move(s *script, changefeed string, to position) {
-	if p.commitTs != 0 {
+// append adds the statements that make the step, to be executed before rows are
+// written; a nil advance has none. They fail, as for a duplicate key, if the
+// downstream's position is not from: somebody else has written, such as a connection
+// that was given up and whose transaction was committed after its successor looked.
+func (a *advance) append(s *script, changefeed string) {
+	if a == nil {
+		return
+	}
+	if p := &a.from; p.commitTs != 0 {
 		s.open()
 		s.text = append(s.text, "DELETE FROM `tidbcdc`.`progress` WHERE `changefeed` = "...)
 		s.text = appendQuoted(s.text, []byte(changefeed))
 		s.text = strconv.AppendInt(append(s.text, " AND `table_id` = "...), p.table, 10)
 		s.text = strconv.AppendUint(append(s.text, " AND `commit_ts` = "...), uint64(p.commitTs), 10)
 		s.text = strconv.AppendUint(append(s.text, " AND `start_ts` = "...), uint64(p.startTs), 10)
-		s.text = append(s.text, " AND `put` = "...)
-		s.text = append(s.text, '0'+byte(b2i(p.put)))
+		s.text = append(append(s.text, " AND `put` = "...), '0'+byte(b2i(p.put)))
 		s.text = appendQuoted(append(s.text, " AND `row_key` = _binary"...), p.key)
 		s.close()
 	}
+	p := &a.to
 	s.open()
 	s.text = append(s.text, "INSERT INTO `tidbcdc`.`progress` VALUES ("...)
 	s.text = appendQuoted(s.text, []byte(changefeed))
-	s.text = strconv.AppendInt(append(s.text, ','), to.table, 10)
-	s.text = strconv.AppendUint(append(s.text, ','), uint64(to.commitTs), 10)
-	s.text = strconv.AppendUint(append(s.text, ','), uint64(to.startTs), 10)
-	s.text = append(s.text, ',', '0'+byte(b2i(to.put)), ',')
-	s.text = appendQuoted(append(s.text, "_binary"...), to.key)
-	s.text = append(s.text, ')')
+	s.text = strconv.AppendInt(append(s.text, ','), p.table, 10)
+	s.text = strconv.AppendUint(append(s.text, ','), uint64(p.commitTs), 10)
+	s.text = strconv.AppendUint(append(s.text, ','), uint64(p.startTs), 10)
+	s.text = append(s.text, ',', '0'+byte(b2i(p.put)), ',')
+	s.text = append(appendQuoted(append(s.text, "_binary"...), p.key), ')')
 	s.close()
 }
 

@@ -77,7 +77,11 @@ func (s *Sink) writeWhole(ctx context.Context, w *worker, rows []*event.RowChang
 			t.joint.reset(s)
 			t.joint.add(s, rows[written:n])
 			to := position{everyTable, rows[n-1].CommitTs, rows[n-1].StartTs, true, nil}
-			err := w.writeJoint(ctx, &t.joint, safe, t.at, to)
+			var progress *advance
+			if s.cfg.ExactlyOnce {
+				progress = &advance{t.at, to}
+			}
+			err := w.writeJoint(ctx, &t.joint, safe, progress)
 			t.known = err == nil
 			if err == nil {
 				t.at = to
@@ -194,16 +198,14 @@ func (j *joint) place(s *Sink, t *event.TableInfo) int {
 	return place
 }
 
-// writeJoint executes a joint in one transaction. With exactly-once it moves the
-// position along.
-func (w *worker) writeJoint(ctx context.Context, j *joint, safe bool, from, to position) error {
+// writeJoint executes a joint in one transaction, which moves the position along if
+// progress is not nil.
+func (w *worker) writeJoint(ctx context.Context, j *joint, safe bool, progress *advance) error {
 	if err := w.connect(ctx); err != nil {
 		return err
 	}
 	w.script.reset()
-	if w.sink.cfg.ExactlyOnce {
-		from.move(&w.script, w.sink.cfg.Changefeed, to)
-	}
+	progress.append(&w.script, w.sink.cfg.Changefeed)
 	for i := range j.groups {
 		b := j.groups[i].batch
 		if err := w.build(ctx, b, b.order, safe); err != nil {
@@ -211,15 +213,7 @@ func (w *worker) writeJoint(ctx context.Context, j *joint, safe bool, from, to p
 			return err
 		}
 	}
-	if w.script.statements == 0 {
-		return nil
-	}
-	w.script.finish()
-	broken, err := w.script.run(ctx, w.conn)
-	if broken {
-		w.close()
-	}
-	return err
+	return w.execute(ctx)
 }
 
 // describe adds to an error what was being written.

@@ -37,22 +37,23 @@ func (w *worker) connect(ctx context.Context) error {
 	return err
 }
 
-// write executes a shard in one transaction. position, if not nil, is noted in
-// it, for exactly-once.
-func (w *worker) write(ctx context.Context, b *batch, members []int32, safe bool, p *position) error {
+// write executes a shard in one transaction, which moves the position along if
+// progress is not nil.
+func (w *worker) write(ctx context.Context, b *batch, members []int32, safe bool, progress *advance) error {
 	if err := w.connect(ctx); err != nil {
 		return err
 	}
 	w.script.reset()
+	progress.append(&w.script, w.sink.cfg.Changefeed)
 	if err := w.build(ctx, b, members, safe); err != nil {
 		w.close()
 		return err
 	}
-	if p != nil {
-		w.script.open()
-		w.script.text = p.appendStatement(w.script.text, w.sink.cfg.Changefeed)
-		w.script.close()
-	}
+	return w.execute(ctx)
+}
+
+// execute executes the script.
+func (w *worker) execute(ctx context.Context) error {
 	if w.script.statements == 0 {
 		return nil
 	}
