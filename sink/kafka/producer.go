@@ -319,6 +319,8 @@ func (p *producer) settle(part *partition, err error) {
 	switch {
 	case err == nil, errors.Is(err, kafka.DuplicateSequenceNumber):
 		p.writtenLocked(part)
+	case p.mu.closed:
+		p.failLocked(part, explain(part, err))
 	case isTooLarge(err) && s.count > 1:
 		// The limit is lower than when it was asked for. Nothing has been written.
 		part.limit = max(s.bytes/2, 1)
@@ -332,7 +334,7 @@ func (p *producer) settle(part *partition, err error) {
 		part.fence()
 		s.encoded, s.shared = nil, false
 		p.againLocked(part, err)
-	case p.mu.closed || !isRetriable(err) || time.Since(s.since) > p.patience || s.abandoned():
+	case !isRetriable(err) || time.Since(s.since) > p.patience || s.abandoned():
 		p.failLocked(part, explain(part, err))
 	default:
 		p.againLocked(part, err)
@@ -388,19 +390,20 @@ func (p *producer) failLocked(part *partition, err error) {
 		seg.delivery.fail(err)
 	}
 	s.reset()
-	if p.mu.closed {
-		for _, seg := range part.queue {
-			seg.delivery.fail(err)
-		}
-	}
 	part.dropFailed()
 	p.nextLocked(part)
 }
 
-// nextLocked lets the partition go on with what is queued.
+// nextLocked lets the partition go on with what is queued, or fails it after close.
 func (p *producer) nextLocked(part *partition) {
 	part.state = partitionIdle
-	if len(part.queue) > 0 && !p.mu.closed {
+	switch {
+	case p.mu.closed:
+		for _, seg := range part.queue {
+			seg.delivery.fail(errClosed)
+		}
+		part.queue = nil
+	case len(part.queue) > 0:
 		p.readyLocked(part)
 	}
 }
