@@ -78,7 +78,8 @@
 // and those of calls that failed, are written in safe mode, because they may be there
 // already; if any other is there, the transaction is repeated in safe mode with a
 // warning. Tables without any unique key can show a replayed row twice; only
-// exactly-once prevents that.
+// exactly-once prevents that. A transaction that is cut may pass a key from one row to
+// another in different calls; that is followed for up to a million rows in between.
 //
 // Lost connections, deadlocks, lock waits, and TiDB's conflicts and unavailable
 // regions are tried again with backoff, for a few seconds. All other errors are
