@@ -39,6 +39,7 @@ type sinks struct {
 	rows   map[string]int
 	opened map[string]int
 	closed map[string]int
+	config sink.Config // of the last
 }
 
 func (s *sinks) openSink(_ context.Context, _ *url.URL, cfg sink.Config) (sink.Sink, io.Closer, error) {
@@ -48,6 +49,7 @@ func (s *sinks) openSink(_ context.Context, _ *url.URL, cfg sink.Config) (sink.S
 		return nil, nil, s.open
 	}
 	s.opened[cfg.Changefeed]++
+	s.config = cfg
 	return sink.RowFunc(func(_ context.Context, rows []*event.RowChanged) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -223,10 +225,16 @@ func TestCaptureFinishes(t *testing.T) {
 	table.Insert(1)
 	start := n.cluster.Oracle().Now()
 	table.Insert(2)
-	n.create(cdc.Spec{ID: "a", SinkURI: "test://", StartTs: start, TargetTs: n.cluster.Oracle().Now()})
+	n.create(cdc.Spec{
+		ID: "a", SinkURI: "test://", StartTs: start, TargetTs: n.cluster.Oracle().Now(),
+		CaseSensitive: true, TimeZone: "Asia/Shanghai", Sink: sink.Options{Protocol: "avro"},
+	})
 	info := n.awaitState("a", cdc.StateFinished)
 	if n.sinks.count("a") != 1 || info.CheckpointTs != info.Spec.TargetTs || info.Error != nil {
 		t.Errorf("%d rows, %+v", n.sinks.count("a"), info)
+	}
+	if c := n.sinks.config; !c.CaseSensitive || c.TimeZone.String() != "Asia/Shanghai" || c.Options.Protocol != "avro" || c.Changefeed != "a" {
+		t.Errorf("the sink was opened with %+v", c)
 	}
 }
 

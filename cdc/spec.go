@@ -34,7 +34,8 @@ type Spec struct {
 
 	// MemoryQuota is Config.MemoryQuota. 0 is the capture's default.
 	MemoryQuota int64 `json:"memory_quota,omitempty" toml:"memory-quota"`
-	// CaseSensitive makes table rules distinguish upper from lower case.
+	// CaseSensitive makes table rules, here and in the sink's settings, distinguish
+	// upper from lower case.
 	CaseSensitive bool `json:"case_sensitive,omitempty" toml:"case-sensitive"`
 	// ForceReplicate and IgnoreIneligibleTables are as in Config.
 	ForceReplicate         bool `json:"force_replicate,omitempty" toml:"force-replicate"`
