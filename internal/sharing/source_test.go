@@ -346,6 +346,11 @@ func TestConcurrent(t *testing.T) {
 		if i%100 == 50 {
 			members = append(members, join(t, s, src, fmt.Sprint("member ", i), event.Ts(5*i/10*10)))
 		}
+		if i%100 == 70 { // one of those that the trunk goes through leaves
+			join(t, s, src, fmt.Sprint("guest ", i), event.Ts(5*i/10*10)).sub.Close()
+			members[0].sub.Close()
+			members = members[1:]
+		}
 		for _, u := range s.open() {
 			if pulled[u] {
 				continue

@@ -88,8 +88,9 @@ func (t *trunk) remove(m *Member) (sub Subscription, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	same := func(other *Member) bool { return other == m }
-	t.mu.members = slices.DeleteFunc(t.mu.members, same)
-	t.mu.waiting = slices.DeleteFunc(t.mu.waiting, same)
+	// Receive and Resolve go through the old slice, without the lock.
+	t.mu.members = slices.DeleteFunc(slices.Clone(t.mu.members), same)
+	t.mu.waiting = slices.DeleteFunc(slices.Clone(t.mu.waiting), same)
 	if len(t.mu.waiting) == 0 {
 		t.stopRecordingLocked()
 	}
