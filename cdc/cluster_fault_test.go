@@ -77,6 +77,8 @@ func TestCaptureLosesItsLease(t *testing.T) {
 			// Its writes stand still, so that only the lease's end ends them.
 			block := make(chan struct{})
 			c.target.block.Store(&block)
+			var table int64
+			c.await("it is at a write", func() bool { table = c.target.writtenBy(victim.id); return table != 0 })
 			victim.proxy.Cut()
 			var others []string
 			for _, n := range c.nodes {
@@ -85,6 +87,10 @@ func TestCaptureLosesItsLease(t *testing.T) {
 				}
 			}
 			c.await("the others have its tables", func() bool { return c.has(6, others...) })
+			c.await("another one is at a write of the same table", func() bool {
+				writer := c.target.writer(table)
+				return writer != "" && writer != victim.id
+			})
 			if victim.Health(t.Context()) == nil {
 				t.Error("the capture believes that it is well")
 			}

@@ -269,6 +269,25 @@ func (s *sharedSink) lacks(table int64, ts event.Ts) bool {
 	return !s.acked[fmt.Sprintf("%d %d", table, ts)]
 }
 
+// writer returns who is at a write of a table.
+func (s *sharedSink) writer(table int64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writers[table]
+}
+
+// writtenBy returns a table that a capture is at a write of, 0 if there is none.
+func (s *sharedSink) writtenBy(capture string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for table, by := range s.writers {
+		if by == capture {
+			return table
+		}
+	}
+	return 0
+}
+
 // executing returns who is at a DDL.
 func (s *sharedSink) executing(ddl event.Ts) string {
 	s.mu.Lock()
