@@ -57,6 +57,9 @@ func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	case s.server.isMariaDB:
 		w.dialect = dialectMariaDB
 	}
+	if s.cfg.ExactlyOnce {
+		return s.writeDDLOnce(ctx, ddl, func() error { return w.write(ctx, ddl) })
+	}
 	return w.write(ctx, ddl)
 }
 

@@ -92,11 +92,23 @@
 // With exactly-once the table tidbcdc.progress holds, for each changefeed and
 // physical table, the position of the last row written: commit ts, start ts, whether
 // it was a delete, and TiKV's key, which is the order in which a span's rows are
-// delivered. It is written in the transaction that writes the rows. Rows at or below
-// it, which a changefeed delivers again after a restart, are left out. Because one
-// position has to tell all rows that were written, those of one table are written in
-// order over one connection; tables are parallel. It counts on one span per physical
-// table and one changefeed of that id at a time.
+// delivered. It is moved on in the transaction that writes the rows, and only from
+// where the sink believes it to be: a transaction of a connection or process that was
+// given up, but which the server executes late, fails. Rows at or below it, which a
+// changefeed delivers again after a restart, are left out, and so are DDLs, which
+// have a line each, under their job's negated id. Because one position has to tell all
+// rows that were written, those of one table are written in order over one
+// connection; tables are parallel. It counts on one span per physical table.
+//
+// # Whole transactions
+//
+// A changefeed with Config.WholeTransactions of package cdc calls WriteTransactions.
+// Then upstream transactions are written in commit order over one connection, each
+// whole, with all its tables, and as many in one transaction downstream as have
+// max-txn-row rows together: whoever reads the downstream in a snapshot sees the
+// upstream as it was between two transactions. After a restart that holds from the
+// first moment with exactly-once, whose line is then that of table id 0; without it,
+// rows that are delivered again show earlier states first.
 //
 // Delete a changefeed's lines to have everything written again. Lines of tables that
 // exist no more stay until somebody deletes them.

@@ -17,7 +17,7 @@ const (
 	createProgressSchema = "CREATE DATABASE IF NOT EXISTS `tidbcdc`"
 	createProgressTable  = "CREATE TABLE IF NOT EXISTS `tidbcdc`.`progress` (" +
 		"`changefeed` VARCHAR(255) NOT NULL COMMENT 'id of the changefeed', " +
-		"`table_id` BIGINT NOT NULL COMMENT 'physical table upstream', " +
+		"`table_id` BIGINT NOT NULL COMMENT 'physical table upstream; 0: all, in whole transactions; below: a DDL job, executed', " +
 		"`commit_ts` BIGINT UNSIGNED NOT NULL COMMENT 'of the last row written', " +
 		"`start_ts` BIGINT UNSIGNED NOT NULL COMMENT 'of the last row written', " +
 		"`put` TINYINT NOT NULL COMMENT '0 if the last row was a delete, which come first, else 1', " +

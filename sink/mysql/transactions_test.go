@@ -418,3 +418,46 @@ func TestPredecessor(t *testing.T) {
 		}
 	})
 }
+
+// TestTruncateOnce: with exactly-once a TRUNCATE TABLE that is delivered again does
+// not remove rows that are left out as written.
+func TestTruncateOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		for _, whole := range []bool{true, false} {
+			shape := shapes[0]
+			db := s.database(t, "truncated")
+			mustExec(t, db, "DROP DATABASE IF EXISTS tidbcdc", shape.create())
+			before, after := shape.table("truncated"), shape.table("truncated")
+			after.ID = 78
+			row := func(table *event.TableInfo, id int64, ts event.Ts) []*event.RowChanged {
+				return []*event.RowChanged{{
+					StartTs: ts - 1, CommitTs: ts, Table: table, PhysicalTableID: table.ID, Key: fmt.Append(nil, table.ID, id),
+					Columns: []event.Value{event.Int64Value(id), event.TextValue(fmt.Sprint("name ", id)), event.Int64Value(id)},
+				}}
+			}
+			truncate := &event.DDL{
+				StartTs: 199, CommitTs: 200, JobID: 4711, Type: event.DDLTruncateTable, Query: "TRUNCATE TABLE truncated.t", Schema: "truncated",
+				Table: after, PreTable: before, Changes: []event.TableChange{{Before: before, After: after}},
+			}
+			for range 2 { // the second time as after a crash
+				out, err := mysql.New(t.Context(), s.connect(t, "", nil), mysql.Config{ExactlyOnce: true, Changefeed: "truncated", Logger: logger(t)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				write := out.WriteRows
+				if whole {
+					write = out.WriteTransactions
+				}
+				for _, err := range []error{write(t.Context(), row(before, 1, 100)), out.WriteDDL(t.Context(), truncate), write(t.Context(), row(after, 2, 300))} {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				out.Close()
+				if got := rowsOf(t, db, "SELECT id, n FROM t"); !slices.Equal(got, []string{"2 2"}) {
+					t.Fatalf("the table has %q, want row 2", got)
+				}
+			}
+		}
+	})
+}
