@@ -29,7 +29,8 @@ type CoordinatorConfig struct {
 	StartTs, TargetTs event.Ts
 	// SaveCheckpoint stores the checkpoint under the changefeed's status, see [Store].
 	SaveCheckpoint func(ctx context.Context, ts event.Ts) error
-	// CheckpointInterval is the least time between two saves.
+	// CheckpointInterval is the least time between two saves. It is stretched if there
+	// are many changefeeds, as Config.ReportInterval is.
 	CheckpointInterval time.Duration
 	Logger             *slog.Logger
 }
@@ -447,7 +448,7 @@ func (c *Coordinator) saveCheckpoint(ctx context.Context, ts event.Ts) (time.Dur
 		return idle, c.finished()
 	}
 	atTarget := c.cfg.TargetTs != 0 && ts >= c.cfg.TargetTs
-	if wait := c.cfg.CheckpointInterval - time.Since(c.savedAt); wait > 0 && !atTarget {
+	if wait := c.lead.stretched(c.cfg.CheckpointInterval) - time.Since(c.savedAt); wait > 0 && !atTarget {
 		return wait, nil
 	}
 	if err := c.cfg.SaveCheckpoint(ctx, ts); err != nil {

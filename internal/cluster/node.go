@@ -35,8 +35,9 @@ type Config struct {
 	// Classify gives an error a code that other captures show, and tells whether
 	// trying again is of no use. Defaults to no code, and no.
 	Classify func(error) (code string, permanent bool)
-	// ReportInterval is the least time between two reports of mere progress.
-	// Defaults to 200 ms.
+	// ReportInterval is the least time between two reports of mere progress of a
+	// changefeed. It is stretched if there are many: etcd syncs every write to disk,
+	// and PD needs it too. Defaults to 200 ms.
 	ReportInterval time.Duration
 	Logger         *slog.Logger
 }
@@ -66,8 +67,8 @@ type Node struct {
 		processors map[string]*processor // by changefeed
 		leadership *Leadership           // nil while another one leads
 	}
-	// processorsChanged tells the coordinators that a processor came or went, or that
-	// its DDLs are ready.
+	// subs are coordinators, to be woken when the changefeed's processor here comes or
+	// goes, or its DDLs are ready.
 	subs subscribers
 }
 
@@ -193,6 +194,18 @@ func (n *Node) register(ctx context.Context, session *Session) error {
 		case <-time.After(n.cfg.TTL):
 		}
 	}
+}
+
+// stretch makes an interval so long that n things that happen once in it are fifty a
+// second at most together.
+func stretch(interval time.Duration, n int) time.Duration {
+	return max(interval, time.Duration(n)*20*time.Millisecond)
+}
+
+func (n *Node) reportInterval() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return stretch(n.cfg.ReportInterval, len(n.mu.processors))
 }
 
 // members are the live captures, and whether they are being drained.

@@ -1,10 +1,11 @@
 package cluster
 
 import (
+	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -232,7 +233,7 @@ func TestPlan(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := steady()
 			c.change(&s)
-			before := reflect.ValueOf(s.assignments).String()
+			before := fmt.Sprint(s.assignments)
 			got := plan(s)
 			if c.put == nil {
 				c.put = map[Member]assignment{}
@@ -255,7 +256,7 @@ func TestPlan(t *testing.T) {
 				(!slices.Equal(got.ddls.Done, c.ddls.Done) || !slices.Equal(got.ddls.Executing, c.ddls.Executing)) {
 				t.Errorf("DDLs %+v, want %+v", got.ddls, c.ddls)
 			}
-			if after := reflect.ValueOf(s.assignments).String(); after != before {
+			if after := fmt.Sprint(s.assignments); after != before {
 				t.Errorf("plan changed its input: %s, now %s", before, after)
 			}
 		})
@@ -296,5 +297,13 @@ func TestRebalanceIsExact(t *testing.T) {
 	}
 	if d := plan(s); len(d.put) > 0 || !d.rebalanced {
 		t.Errorf("20 and 20 tables are not even: %+v", d)
+	}
+}
+
+func TestStretch(t *testing.T) {
+	for n, want := range map[int]time.Duration{0: 200, 1: 200, 10: 200, 11: 220, 1000: 20_000} {
+		if got := stretch(200*time.Millisecond, n); got != want*time.Millisecond {
+			t.Errorf("%d changefeeds report every %v, want %d ms", n, got, want)
+		}
 	}
 }

@@ -376,7 +376,7 @@ func (p *processor) reportProgress(ctx context.Context, pl *pipeline.Pipeline) (
 		if pos.CheckpointTs == p.reported.CheckpointTs && pos.ResolvedTs == p.reported.ResolvedTs {
 			return idle, nil
 		}
-		if wait := p.node.cfg.ReportInterval - time.Since(p.reportedAt); wait > 0 {
+		if wait := p.node.reportInterval() - time.Since(p.reportedAt); wait > 0 {
 			return wait, nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -101,6 +102,12 @@ func (l *Leadership) remove(c *Coordinator) {
 	if l.mu.coordinators[c.cfg.Changefeed] == c {
 		delete(l.mu.coordinators, c.cfg.Changefeed)
 	}
+}
+
+func (l *Leadership) stretched(interval time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return stretch(interval, len(l.mu.coordinators))
 }
 
 func (l *Leadership) coordinator(changefeed string) *Coordinator {
