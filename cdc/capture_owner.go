@@ -227,6 +227,10 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 	if err := spec.validateSettings(); err != nil {
 		return err
 	}
+	if spec.WholeTransactions && o.cfg.Etcd != nil {
+		return fmt.Errorf("%w: whole-transactions is for a capture that writes all tables by itself: "+
+			"run the changefeed in a daemon with --standalone, or leave the option out", ErrInvalidSpec)
+	}
 	zone, zoneErr := spec.zone(o.cfg.TimeZone)
 	if zoneErr != nil {
 		zone = o.cfg.TimeZone
@@ -247,12 +251,15 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 	if zoneErr != nil {
 		return zoneErr
 	}
-	_, closer, err := o.cfg.openSink(ctx, spec)
+	s, closer, err := o.cfg.openSink(ctx, spec)
 	if err != nil {
 		return err
 	}
 	if err := closer.Close(); err != nil {
 		o.log.Warn("sink not closed properly after a try", "changefeed", spec.ID, "error", err)
+	}
+	if spec.WholeTransactions && !isTransactionWriter(s) {
+		return fmt.Errorf("%w: whole-transactions: this sink cannot keep transactions whole, take another or leave the option out", ErrInvalidSpec)
 	}
 	return nil
 }

@@ -125,7 +125,10 @@ func (c *CaptureConfig) build(ctx context.Context, spec *Spec) (Config, io.Close
 		ForceReplicate: spec.ForceReplicate, IgnoreIneligibleTables: spec.IgnoreIneligibleTables,
 		WriteConcurrency: c.WriteConcurrency, MemoryQuota: spec.MemoryQuota, SpillDir: c.spillDir(),
 		CheckpointInterval: c.CheckpointInterval, RetryTimeout: c.RetryTimeout, DrainTimeout: c.DrainTimeout,
-		GCTTL: c.GCTTL, Logger: c.Logger,
+		GCTTL: c.GCTTL, Logger: c.Logger, WholeTransactions: spec.WholeTransactions,
+	}
+	if cfg.WholeTransactions {
+		cfg.WriteConcurrency = 1
 	}
 	setDefault(&cfg.MemoryQuota, c.MemoryQuota)
 	return cfg, closer, nil

@@ -40,6 +40,10 @@ type Spec struct {
 	// ForceReplicate and IgnoreIneligibleTables are as in Config.
 	ForceReplicate         bool `json:"force_replicate,omitempty" toml:"force-replicate"`
 	IgnoreIneligibleTables bool `json:"ignore_ineligible_table,omitempty" toml:"ignore-ineligible-table"`
+	// WholeTransactions is as in Config. It takes a capture that writes all tables,
+	// one without Etcd, and a sink that is a sink.TransactionWriter; the sink's calls
+	// do not overlap then, whatever CaptureConfig.WriteConcurrency.
+	WholeTransactions bool `json:"whole_transactions,omitempty" toml:"whole-transactions"`
 	// ErrorStuckDuration is for how long a changefeed that meets errors is started
 	// again and again without coming further, before it fails. Defaults to 30 min;
 	// TiCDC takes no less, this does.
