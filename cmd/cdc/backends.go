@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/blackhole"
+	"github.com/tidbcdc/tidbcdc/sink/kafka"
 	"github.com/tidbcdc/tidbcdc/sink/mysql"
 )
 
@@ -10,6 +11,8 @@ import (
 func backends() sink.Openers {
 	return sink.Openers{
 		"blackhole": blackhole.Open,
+		"kafka":     kafka.Open, // keeps claim checks in files
+		"kafka+ssl": kafka.Open,
 		"mysql":     mysql.Open,
 		"mysql+ssl": mysql.Open,
 		"tidb":      mysql.Open,

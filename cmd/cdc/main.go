@@ -55,7 +55,7 @@ func rootCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serverCommand(), versionCommand(), diffCommand())
+	root.AddCommand(serverCommand(), versionCommand(), diffCommand(), consumeCommand())
 	root.AddCommand(clientCommands()...)
 	// TiCDC's clients are below "cli"; so are these for whoever is used to it.
 	cli := &cobra.Command{Use: "cli", Short: "The client commands, under TiCDC's name", Hidden: true}

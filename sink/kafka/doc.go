@@ -35,7 +35,7 @@
 //	sasl-user, sasl-password
 //	sasl-oauth-*                  * client-id, client-secret (base64), token-url, scopes, audience
 //	schema-registry               avro: URL of a registry with Confluent's API
-//	enable-tidb-extension         canal-json, avro
+//	enable-tidb-extension         canal-json, avro, debezium
 //	max-batch-size                open-protocol: rows in a message, 16
 //	avro-decimal-handling-mode    precise, string
 //	avro-bigint-unsigned-handling-mode   long, string

@@ -117,7 +117,7 @@ func (p *protocolOptions) canalJSON(int) (codec.Encoder, error) {
 func (p *protocolOptions) debeziumEncoder(int) (codec.Encoder, error) {
 	return debezium.NewEncoder(debezium.Config{
 		DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
-		IncludeStartTs: p.debezium.IncludeStartTs,
+		IncludeStartTs: p.debezium.IncludeStartTs, TiDBExtension: p.extension,
 	}), nil
 }
 
