@@ -22,6 +22,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
@@ -284,15 +285,15 @@ type tap struct {
 	gate     chan struct{} // if not nil, Receive waits until it is closed
 }
 
-func describe(kv *event.RawKV) string {
+func describe(kv event.RawKV) string {
 	return fmt.Sprintf("%s %x at %d from %d: %x, before %x", kv.Op, kv.Key, kv.CommitTs, kv.StartTs, kv.Value, kv.OldValue)
 }
 
-func (p *tap) Receive(kvs []event.RawKV) {
+func (p *tap) Receive(kvs []rawkv.Entry) {
 	p.mu.Lock()
 	gate := p.gate
 	for i := range kvs {
-		kv := &kvs[i]
+		kv := kvs[i].RawKV()
 		switch {
 		case kv.CommitTs <= p.resolved:
 			p.t.Errorf("%s: %s came after resolved ts %d", p.span, describe(kv), p.resolved)
@@ -457,8 +458,8 @@ func (w *world) verifyClient() {
 			w.t.Errorf("%s failed: %v", p.span, p.failure)
 		}
 		for _, kv := range w.History(p.span, p.start, resolved) {
-			if p.rows[describe(&kv)] == 0 {
-				w.t.Errorf("%s: lost %s", p.span, describe(&kv))
+			if p.rows[describe(kv)] == 0 {
+				w.t.Errorf("%s: lost %s", p.span, describe(kv))
 			}
 		}
 		p.mu.Unlock()

@@ -22,6 +22,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
@@ -86,7 +87,7 @@ func catchUp(b *testing.B, follow bool) {
 	w := newWorld(b)
 	table, values := loadNarrow(b)
 	sorters := sorter.NewPool(quota, spill.Config{Dir: b.TempDir(), Name: "bench"})
-	n := int(total / int64(104+19+len(values[0])))
+	n := int(total / rawkv.SizeOf(int64(19+len(values[0]))))
 	sink := &stalledSink{release: make(chan struct{}), done: make(chan struct{}), want: n}
 	w.cfg.Sorters, w.cfg.Mounter, w.cfg.Sink = sorters, cdc.NewMounter(table, cdc.MounterOptions{}), sink
 	w.cfg.BatchRows, w.cfg.BatchBytes, w.cfg.WriteConcurrency = 1024, quota/16, 1
@@ -107,15 +108,16 @@ func catchUp(b *testing.B, follow bool) {
 			rng := rand.New(rand.NewPCG(1, uint64(reader)))
 			for i := reader * batch; i < n; i += tables * batch {
 				id := int64(1 + reader)
-				kvs := make([]event.RawKV, 0, batch)
+				kvs := make([]rawkv.Entry, 0, batch)
 				for j := i; j < min(i+batch, n); j++ {
 					ts := startTs + 1 + event.Ts(j)
 					if !follow {
 						ts = startTs + 1 + event.Ts(rng.IntN(n))
 					}
-					key := append(make([]byte, 0, 19), event.TableSpan(id).Start...)
+					key := append(make([]byte, 0, 250), event.TableSpan(id).Start...)
 					key = binary.BigEndian.AppendUint64(key, uint64(j)|1<<63)
-					kvs = append(kvs, event.RawKV{Op: event.OpPut, Key: key, Value: bytes.Clone(values[j%len(values)]), StartTs: ts - 1, CommitTs: ts})
+					data := append(key, values[j%len(values)]...)
+					kvs = append(kvs, rawkv.New(event.OpPut, ts-1, ts, data, uint32(len(key)), uint32(len(data)-len(key))))
 				}
 				w.source(id).out.Receive(kvs)
 				if follow && i/batch%1024 < tables {

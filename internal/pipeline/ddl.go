@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
@@ -36,7 +37,7 @@ type ddlSource struct {
 }
 
 // Receive implements puller.Receiver.
-func (d *ddlSource) Receive(kvs []event.RawKV) {
+func (d *ddlSource) Receive(kvs []rawkv.Entry) {
 	if err := d.sorter.Add(kvs); err != nil {
 		d.pipeline.fail(fmt.Errorf("hold DDL jobs: %w", err))
 	}
@@ -85,17 +86,18 @@ func (p *Pipeline) applyDDLs(ctx context.Context) error {
 // takeJobs returns the jobs with a commit ts up to resolved, in commit ts order.
 func (p *Pipeline) takeJobs(ctx context.Context, resolved event.Ts) ([]*schema.Job, error) {
 	const all = 1 << 30
-	var kvs []event.RawKV
+	var kvs []rawkv.Entry
 	for _, d := range p.ddlSources {
 		var err error
 		if kvs, _, err = d.sorter.Take(kvs, resolved, all, all); err != nil {
 			return nil, fmt.Errorf("sort DDL jobs: %w", err)
 		}
 	}
-	slices.SortStableFunc(kvs, func(a, b event.RawKV) int { return cmp.Compare(a.CommitTs, b.CommitTs) })
+	slices.SortStableFunc(kvs, func(a, b rawkv.Entry) int { return cmp.Compare(a.CommitTs, b.CommitTs) })
 	var jobs []*schema.Job
 	for i := range kvs {
-		job, err := p.cfg.ParseJob(&kvs[i])
+		kv := kvs[i].RawKV()
+		job, err := p.cfg.ParseJob(&kv)
 		if err != nil {
 			return nil, fmt.Errorf("read DDL job committed at %d: %w", kvs[i].CommitTs, err)
 		}

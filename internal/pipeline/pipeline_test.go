@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv/rawkvtest"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
 
@@ -443,7 +444,7 @@ func TestLargeTransaction(t *testing.T) {
 			key := append(event.TableSpan(1).Start, byte(i>>8), byte(i))
 			kvs = append(kvs, event.RawKV{Op: event.OpPut, Key: key, Value: []byte("v"), StartTs: 109, CommitTs: 110})
 		}
-		w.source(1).out.Receive(kvs)
+		w.source(1).out.Receive(rawkvtest.Pack(w.t, kvs...))
 		w.resolveAll(120)
 		w.settle()
 		if len(w.log) != 1050 || calls != 11 {
@@ -460,10 +461,10 @@ func TestDeleteOfARowThatNeverWas(t *testing.T) {
 		w := newWorld(t)
 		w.run()
 		key := append(event.TableSpan(1).Start, 0, 1)
-		w.source(1).out.Receive([]event.RawKV{
-			{Op: event.OpDelete, Key: key, StartTs: 109, CommitTs: 110},
-			{Op: event.OpDelete, Key: key, OldValue: []byte("v"), StartTs: 111, CommitTs: 112},
-		})
+		w.source(1).out.Receive(rawkvtest.Pack(t,
+			event.RawKV{Op: event.OpDelete, Key: key, StartTs: 109, CommitTs: 110},
+			event.RawKV{Op: event.OpDelete, Key: key, OldValue: []byte("v"), StartTs: 111, CommitTs: 112},
+		))
 		w.resolveAll(120)
 		w.wants("a(1 cols) 112")
 		w.wantCheckpoint(120)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv/rawkvtest"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
@@ -54,7 +55,7 @@ func (w *world) fill(table int64, n int, first, transactions event.Ts) (want []s
 			kvs = append(kvs, event.RawKV{Op: event.OpPut, Key: key, Value: make([]byte, 1000), StartTs: commit - 1, CommitTs: commit})
 			order = append(order, commit)
 		}
-		w.source(table).out.Receive(kvs)
+		w.source(table).out.Receive(rawkvtest.Pack(w.t, kvs...))
 	}
 	slices.Sort(order)
 	for _, ts := range order {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
 
@@ -55,7 +56,7 @@ func (s *tableSpan) name() string {
 }
 
 // Receive implements puller.Receiver.
-func (s *tableSpan) Receive(kvs []event.RawKV) {
+func (s *tableSpan) Receive(kvs []rawkv.Entry) {
 	if err := s.sorter.Add(kvs); err != nil {
 		s.pipeline.fail(fmt.Errorf("hold changes of %s: %w", event.TableSpan(s.physicalID), err))
 	}

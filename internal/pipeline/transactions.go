@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -16,7 +17,7 @@ type transactionSpan struct {
 	*tableSpan
 	// kvs have been taken and not been written; through is the ts up to which
 	// everything has been taken.
-	kvs     []event.RawKV
+	kvs     []rawkv.Entry
 	through event.Ts
 	batch   rowcodec.Batch
 }
@@ -170,7 +171,7 @@ func (w *worker) writeThrough(ctx, writeCtx context.Context, spans []*transactio
 	var merged []transactionRow
 	var size int64
 	for _, s := range spans {
-		n, _ := slices.BinarySearchFunc(s.kvs, through, func(kv event.RawKV, ts event.Ts) int {
+		n, _ := slices.BinarySearchFunc(s.kvs, through, func(kv rawkv.Entry, ts event.Ts) int {
 			if kv.CommitTs <= ts {
 				return -1
 			}
@@ -182,7 +183,7 @@ func (w *worker) writeThrough(ctx, writeCtx context.Context, spans []*transactio
 		for i := range s.kvs[:n] {
 			size += mountedFactor * s.kvs[i].Size()
 		}
-		kvs := slices.DeleteFunc(slices.Clone(s.kvs[:n]), neverExisted)
+		kvs := unpack(nil, s.kvs[:n])
 		rest := copy(s.kvs, s.kvs[n:])
 		clear(s.kvs[rest:])
 		s.kvs = s.kvs[:rest]

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv/rawkvtest"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
 
@@ -108,7 +109,7 @@ func (w *world) putRows(table int64, commit event.Ts, rows int) {
 		key := append(event.TableSpan(table).Start, byte(i), 0, byte(commit))
 		kvs = append(kvs, event.RawKV{Op: event.OpPut, Key: key, Value: []byte("v"), StartTs: commit - 1, CommitTs: commit})
 	}
-	w.source(table).out.Receive(kvs)
+	w.source(table).out.Receive(rawkvtest.Pack(w.t, kvs...))
 }
 
 func TestTransactionIsWrittenAgain(t *testing.T) {

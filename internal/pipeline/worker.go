@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -17,7 +17,8 @@ import (
 // worker writes one task after the other. Its buffers are reused.
 type worker struct {
 	p     *Pipeline
-	kvs   []event.RawKV
+	taken []rawkv.Entry // from a sorter
+	kvs   []event.RawKV // of these, those that are mounted
 	batch rowcodec.Batch
 	kept  []*event.RowChanged // of the batch's rows, those that are written
 }
@@ -60,17 +61,18 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	}
 	var written event.Ts
 	var err error
-	w.kvs, written, err = s.sorter.Take(w.kvs[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
+	w.taken, written, err = s.sorter.Take(w.taken[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
 	if err != nil {
 		return fmt.Errorf("sort changes of %s: %w", p.nameOf(s), err)
 	}
 	var inFlight int64
-	for i := range w.kvs {
-		inFlight += mountedFactor * w.kvs[i].Size()
+	for i := range w.taken {
+		inFlight += mountedFactor * w.taken[i].Size()
 	}
 	p.cfg.Sorters.Reserve(inFlight)
 	defer p.cfg.Sorters.Reserve(-inFlight)
-	w.kvs = slices.DeleteFunc(w.kvs, neverExisted)
+	w.kvs = unpack(w.kvs[:0], w.taken)
+	clear(w.taken)
 	if len(w.kvs) > 0 {
 		rows, err := p.cfg.Mounter.MountBatch(w.kvs, &w.batch)
 		if err != nil {
@@ -103,10 +105,21 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 // the change: mounted, its columns take about as much again.
 const mountedFactor = 2
 
+// unpack appends changes to kvs in the form that is mounted, but for those of rows
+// that never existed.
+func unpack(kvs []event.RawKV, taken []rawkv.Entry) []event.RawKV {
+	for i := range taken {
+		if kv := taken[i].RawKV(); !neverExisted(&kv) {
+			kvs = append(kvs, kv)
+		}
+	}
+	return kvs
+}
+
 // neverExisted tells a delete that changed nothing: a transaction that inserts a
 // row and deletes it commits one (pingcap/tidb#27564). It has no old value,
 // while a row that existed always has: GC keeps the version below the checkpoint.
-func neverExisted(kv event.RawKV) bool {
+func neverExisted(kv *event.RawKV) bool {
 	return kv.Op == event.OpDelete && len(kv.OldValue) == 0
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/internal/pipeline"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv/rawkvtest"
 	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/internal/schema"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
@@ -179,12 +180,12 @@ func (w *world) put(table int64, commits ...event.Ts) {
 		key := append(event.TableSpan(table).Start, byte(c>>8), byte(c))
 		kvs = append(kvs, event.RawKV{Op: event.OpPut, Key: key, Value: []byte("v"), StartTs: c - 1, CommitTs: c})
 	}
-	w.source(table).out.Receive(kvs)
+	w.source(table).out.Receive(rawkvtest.Pack(w.t, kvs...))
 }
 
 // ddl delivers a job that is done at commit.
 func (w *world) ddl(commit event.Ts, job string) {
-	w.source(jobTable).out.Receive([]event.RawKV{{Op: event.OpPut, Key: []byte{byte(commit)}, Value: []byte(job), StartTs: commit - 1, CommitTs: commit}})
+	w.source(jobTable).out.Receive(rawkvtest.Pack(w.t, event.RawKV{Op: event.OpPut, Key: []byte{byte(commit)}, Value: []byte(job), StartTs: commit - 1, CommitTs: commit}))
 }
 
 func (w *world) source(id int64) *source {

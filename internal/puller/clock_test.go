@@ -12,6 +12,7 @@ import (
 	"github.com/tikv/client-go/v2/tikv"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 func TestRetryDelay(t *testing.T) {
@@ -180,7 +181,7 @@ func TestSilenceIsNotBackPressure(t *testing.T) {
 // deaf is a Receiver that nobody asks what it got.
 type deaf struct{}
 
-func (deaf) Receive([]event.RawKV) {}
+func (deaf) Receive([]rawkv.Entry) {}
 func (deaf) Resolve(event.Ts)      {}
 func (deaf) Fail(error)            {}
 
@@ -345,7 +346,7 @@ type blocking struct {
 	calls          chan string
 }
 
-func (b blocking) Receive([]event.RawKV) {
+func (b blocking) Receive([]rawkv.Entry) {
 	close(b.begun)
 	<-b.release
 	b.calls <- "receive"
@@ -359,7 +360,7 @@ func TestNothingFollowsTheEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			out := blocking{make(chan struct{}), make(chan struct{}), make(chan string, 10)}
 			sub := New(Config{}).Subscribe(event.Span{}, 5, out)
-			rows := make([]event.RawKV, 1)
+			rows := make([]rawkv.Entry, 1)
 			go sub.receive(rows)
 			<-out.begun
 			sub.stop(context.DeadlineExceeded)

@@ -16,7 +16,7 @@
 //	    │ region: one (subscription, region) pair from its request to its first error
 //	    ▼
 //	store, stream  one EventFeedV2 stream per store for all subscriptions
-//	    │ the stream's receiving goroutine decodes rows and runs the matcher: PREWRITE + COMMIT → event.RawKV
+//	    │ the stream's receiving goroutine decodes rows and runs the matcher: PREWRITE + COMMIT → rawkv.Entry
 //	    ▼
 //	Receiver       Receive(rows) once per gRPC message and span, or full batch; Resolve(ts) when the span's minimum moves
 //

@@ -10,15 +10,16 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // keeper is a Receiver that keeps all rows.
 type keeper struct {
 	deaf
-	rows []event.RawKV
+	rows []rawkv.Entry
 }
 
-func (k *keeper) Receive(kvs []event.RawKV) { k.rows = append(k.rows, kvs...) }
+func (k *keeper) Receive(kvs []rawkv.Entry) { k.rows = append(k.rows, kvs...) }
 
 // Rows stay as they are when gRPC, or the next message, uses the buffers again;
 // so do prewrites that wait.
@@ -67,11 +68,11 @@ func TestRowsOutliveBuffers(t *testing.T) {
 	}
 	for i, row := range append(whole, commits...) {
 		got := out.rows[i]
-		if got.Op != event.OpPut || !bytes.Equal(got.Key, row.Key) || !bytes.Equal(got.Value, row.Value) || !bytes.Equal(got.OldValue, row.OldValue) ||
+		if got.Op != event.OpPut || !bytes.Equal(got.Key(), row.Key) || !bytes.Equal(got.Value(), row.Value) || !bytes.Equal(got.OldValue(), row.OldValue) ||
 			got.StartTs != event.Ts(row.StartTs) || got.CommitTs != event.Ts(row.CommitTs) {
 			t.Fatalf("row %d is %v, want %v", i, got, row)
 		}
-		if cap(got.Key) != len(got.Key) || cap(got.Value) != len(got.Value) {
+		if cap(got.Key()) != len(got.Key()) || cap(got.Value()) != len(got.Value()) {
 			t.Fatal("an append to a key or value would overwrite what follows it")
 		}
 	}
@@ -102,7 +103,7 @@ type sizes struct {
 	rows, largest int
 }
 
-func (s *sizes) Receive(kvs []event.RawKV) {
+func (s *sizes) Receive(kvs []rawkv.Entry) {
 	s.rows += len(kvs)
 	s.largest = max(s.largest, len(kvs))
 	if cap(kvs) > len(kvs)*3/2+1 {
@@ -149,7 +150,7 @@ func TestRepack(t *testing.T) {
 	}
 	for i := range 200 {
 		rows, err := m.feed(nil, parseRow(t, fmt.Sprintf("commit slow%d 10 30", i)))
-		if err != nil || len(rows) != 1 || string(rows[0].Value) != value {
+		if err != nil || len(rows) != 1 || string(rows[0].Value()) != value {
 			t.Fatalf("commit %d: %v, %v", i, rows, err)
 		}
 	}

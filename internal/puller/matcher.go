@@ -9,6 +9,7 @@ import (
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // matcher joins the rows of one region into committed changes: a COMMIT says
@@ -105,7 +106,7 @@ func (m *matcher) prewrite(r *row, p packed) {
 
 // commit appends the change of a COMMIT to rows, or keeps the COMMIT. The change
 // has the bytes of the PREWRITE, so those of the COMMIT need no copy.
-func (m *matcher) commit(rows []event.RawKV, r *row, payload []byte) ([]event.RawKV, error) {
+func (m *matcher) commit(rows []rawkv.Entry, r *row, payload []byte) ([]rawkv.Entry, error) {
 	key := r.key.of(payload)
 	i := m.prewrites.find(r.hash, r.startTs, key)
 	if m.overflow.holds(r.startTs) && (i < 0 || m.prewrites.at(i).valueLen == 0 || m.prewrites.at(i).generation != 0) {
@@ -142,30 +143,25 @@ func (m *matcher) take(i int) packed {
 
 // committed appends a COMMITTED row, whose bytes are p: from the scan, or a
 // one-phase commit.
-func (m *matcher) committed(rows []event.RawKV, r *row, p packed) ([]event.RawKV, error) {
+func (m *matcher) committed(rows []rawkv.Entry, r *row, p packed) ([]rawkv.Entry, error) {
 	return m.emit(rows, r.op, r.startTs, r.commitTs, &p)
 }
 
 // emit checks a change against the resolved ts and appends it.
-func (m *matcher) emit(rows []event.RawKV, op event.Op, startTs, commitTs event.Ts, p *packed) ([]event.RawKV, error) {
+func (m *matcher) emit(rows []rawkv.Entry, op event.Op, startTs, commitTs event.Ts, p *packed) ([]rawkv.Entry, error) {
 	if commitTs <= m.startTs {
 		return rows, nil
 	}
 	if commitTs <= m.resolvedTs {
 		return rows, m.violation("commit ts at or below the resolved ts", p.key(), startTs, commitTs)
 	}
-	value := p.value()
 	switch {
-	case op == event.OpPut && len(value) == 0:
+	case op == event.OpPut && p.valueLen == 0:
 		return rows, m.violation("put without a value", p.key(), startTs, commitTs)
-	case op == event.OpDelete:
-		value = nil
-	case op != event.OpPut:
+	case op != event.OpPut && op != event.OpDelete:
 		return rows, m.violation("unknown operation", p.key(), startTs, commitTs)
 	}
-	return append(rows, event.RawKV{
-		Op: op, Key: p.key(), Value: value, OldValue: p.old(), StartTs: startTs, CommitTs: commitTs,
-	}), nil
+	return append(rows, rawkv.New(op, startTs, commitTs, p.data, p.keyLen, p.valueLen)), nil
 }
 
 // rollback forgets a transaction's PREWRITE of a key. There may be none: the
@@ -189,7 +185,7 @@ func (m *matcher) forget(hash uint32, startTs event.Ts, key []byte) {
 // initialize ends the scan: it appends the changes of kept COMMITs whose
 // PREWRITE has come, and applies the kept ROLLBACKs. A kept COMMIT that still has
 // no PREWRITE, or only an empty one, has come as COMMITTED. As for flush, see join.
-func (m *matcher) initialize(rows []event.RawKV, flush func([]event.RawKV) []event.RawKV) ([]event.RawKV, error) {
+func (m *matcher) initialize(rows []rawkv.Entry, flush func([]rawkv.Entry) []rawkv.Entry) ([]rawkv.Entry, error) {
 	m.initialized = true
 	commits := m.commits
 	m.commits = nil

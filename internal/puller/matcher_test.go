@@ -12,6 +12,7 @@ import (
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // parseRow reads a row of a script:
@@ -67,7 +68,7 @@ func parseRow(t *testing.T, line string) *cdcpb.Event_Row {
 }
 
 // feed gives a row to the matcher, as a stream does.
-func (m *matcher) feed(rows []event.RawKV, in *cdcpb.Event_Row) ([]event.RawKV, error) {
+func (m *matcher) feed(rows []rawkv.Entry, in *cdcpb.Event_Row) ([]rawkv.Entry, error) {
 	r, payload := wireRow(in)
 	one := []row{r}
 	m.prepare(one, payload)
@@ -106,16 +107,16 @@ func newMatcher(checkpoint event.Ts) *matcher {
 	return &matcher{seed: maphash.MakeSeed(), startTs: checkpoint, resolvedTs: checkpoint}
 }
 
-func format(kv event.RawKV) string {
-	s := fmt.Sprintf("%s=%s", kv.Key, kv.Value)
-	if len(kv.OldValue) > 0 {
-		s += "/" + string(kv.OldValue)
+func format(kv rawkv.Entry) string {
+	s := fmt.Sprintf("%s=%s", kv.Key(), kv.Value())
+	if len(kv.OldValue()) > 0 {
+		s += "/" + string(kv.OldValue())
 	}
 	return fmt.Sprintf("%s@%d", s, kv.CommitTs)
 }
 
 // keepRows is a flush that leaves rows where they are.
-func keepRows(rows []event.RawKV) []event.RawKV { return rows }
+func keepRows(rows []rawkv.Entry) []rawkv.Entry { return rows }
 
 // matcherScripts are rows, a line for each, with the changes or the error that it
 // must cause. All matchers start at ts 5, and nothing may be left in them.
@@ -270,7 +271,7 @@ func TestMatcher(t *testing.T) {
 	}
 }
 
-type feedFunc = func([]event.RawKV, *cdcpb.Event_Row) ([]event.RawKV, error)
+type feedFunc = func([]rawkv.Entry, *cdcpb.Event_Row) ([]rawkv.Entry, error)
 
 func playScript(t *testing.T, m *matcher, feed feedFunc, script string) {
 	t.Helper()
@@ -405,7 +406,7 @@ func simulate(t *testing.T, rng *rand.Rand, feeder func(*matcher) feedFunc) {
 	}
 	m := newMatcher(event.Ts(checkpoint))
 	feed := feeder(m)
-	var got []event.RawKV
+	var got []rawkv.Entry
 	play := func(row *cdcpb.Event_Row) {
 		var err error
 		if got, err = feed(got, row); err != nil {

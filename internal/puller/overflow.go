@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
@@ -223,7 +224,7 @@ func (m *matcher) joinDue(resolvedTs event.Ts) bool {
 // join appends the changes of all kept COMMITs to rows. Whenever there are many,
 // flush takes them and returns an empty slice. While the region is scanned, a
 // COMMIT without a usable PREWRITE is kept for longer; last says that none follows.
-func (m *matcher) join(rows []event.RawKV, last bool, flush func([]event.RawKV) []event.RawKV) ([]event.RawKV, error) {
+func (m *matcher) join(rows []rawkv.Entry, last bool, flush func([]rawkv.Entry) []rawkv.Entry) ([]rawkv.Entry, error) {
 	joins := m.joins
 	m.bytes -= m.joinBytes
 	m.joins, m.joinBytes, m.joinTs = nil, 0, 0
@@ -260,7 +261,7 @@ func (m *matcher) join(rows []event.RawKV, last bool, flush func([]event.RawKV) 
 
 // joined emits the change of one COMMIT, or decides as matcher.commit and
 // matcher.initialize do about one without a PREWRITE.
-func (m *matcher) joined(rows []event.RawKV, j *join, last bool) ([]event.RawKV, error) {
+func (m *matcher) joined(rows []rawkv.Entry, j *join, last bool) ([]rawkv.Entry, error) {
 	complete := j.has && j.best.valueLen > 0 && j.best.generation == 0
 	switch {
 	case !m.initialized && !complete:
@@ -332,7 +333,7 @@ func (o *overflow) cursors() []cursor {
 
 // find returns the row of a key, nil if there is none. Keys must not descend from
 // call to call.
-func (c *cursor) find(want txnKey) (*event.RawKV, error) {
+func (c *cursor) find(want txnKey) (*rawkv.Entry, error) {
 	for {
 		if c.run == nil {
 			i := sort.Search(len(c.level), func(i int) bool { return c.level[i].last.compare(want) >= 0 })
@@ -365,10 +366,9 @@ func (c *cursor) find(want txnKey) (*event.RawKV, error) {
 }
 
 // prewriteOf turns what spill has written back.
-func prewriteOf(kv *event.RawKV) prewrite {
-	data := slices.Concat(kv.Key, kv.Value, kv.OldValue)
+func prewriteOf(kv *rawkv.Entry) prewrite {
 	return prewrite{
-		packed:  packed{data: data, keyLen: uint32(len(kv.Key)), valueLen: uint32(len(kv.Value))},
+		packed:  packed{data: kv.Bytes(), keyLen: uint32(len(kv.Key())), valueLen: kv.ValueLen()},
 		startTs: kv.StartTs, generation: uint64(kv.CommitTs), op: kv.Op,
 	}
 }

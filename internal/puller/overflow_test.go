@@ -14,6 +14,7 @@ import (
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
@@ -41,7 +42,7 @@ func newWriter(t *testing.T) *spill.Writer {
 	return w
 }
 
-func (s *spilling) feed(rows []event.RawKV, in *cdcpb.Event_Row) ([]event.RawKV, error) {
+func (s *spilling) feed(rows []rawkv.Entry, in *cdcpb.Event_Row) ([]rawkv.Entry, error) {
 	rows, err := s.matcher.feed(rows, in)
 	if err == nil && s.joinNow() {
 		rows, err = s.join(rows, false, keepRows)
@@ -200,11 +201,11 @@ func TestMatcherOfLargeTransaction(t *testing.T) {
 		t.Errorf("%d bytes in memory for %d on disk", held, store.Bytes())
 	}
 	found := 0
-	flush := func(kvs []event.RawKV) []event.RawKV {
+	flush := func(kvs []rawkv.Entry) []rawkv.Entry {
 		found += len(kvs)
 		return nil
 	}
-	var kvs []event.RawKV
+	var kvs []rawkv.Entry
 	for k := range rows {
 		var err error
 		if kvs, err = m.feed(kvs, parseRow(t, fmt.Sprintf("commit k%08d 10 20", k))); err != nil {

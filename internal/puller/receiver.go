@@ -1,6 +1,9 @@
 package puller
 
-import "github.com/tidbcdc/tidbcdc/cdc/event"
+import (
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
+)
 
 // Receiver takes the changes of one [Subscription].
 //
@@ -14,7 +17,7 @@ type Receiver interface {
 	// stream of that store is then not read, which stops every subscription that
 	// shares it. A queue for each would only put that off, and hold memory; so a
 	// receiver blocks for its disk at most, and never for its sink.
-	Receive(kvs []event.RawKV)
+	Receive(kvs []rawkv.Entry)
 	// Resolve says that every change with a commit ts up to ts has been
 	// received. It is called as soon as all regions of the span have been
 	// scanned, with the start ts or more, and then with ever greater ts. It should

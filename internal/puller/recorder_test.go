@@ -10,6 +10,7 @@ import (
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // Rows as a store sends them. A value of "" is a delete.
@@ -68,7 +69,7 @@ func (r *recorder) update(f func()) {
 	r.changed = make(chan struct{})
 }
 
-func (r *recorder) Receive(kvs []event.RawKV) {
+func (r *recorder) Receive(kvs []rawkv.Entry) {
 	r.mu.Lock()
 	gate := r.gate
 	r.mu.Unlock()
@@ -78,10 +79,10 @@ func (r *recorder) Receive(kvs []event.RawKV) {
 			if kv.CommitTs <= r.resolved {
 				r.t.Errorf("received commit ts %d after resolved ts %d", kv.CommitTs, r.resolved)
 			}
-			if kv.Op == event.OpPut && len(kv.Value) == 0 {
-				r.t.Errorf("received a put of %q without a value", kv.Key)
+			if kv.Op == event.OpPut && len(kv.Value()) == 0 {
+				r.t.Errorf("received a put of %q without a value", kv.Key())
 			}
-			r.rows = append(r.rows, fmt.Sprintf("%s=%s@%d", kv.Key, kv.Value, kv.CommitTs))
+			r.rows = append(r.rows, fmt.Sprintf("%s=%s@%d", kv.Key(), kv.Value(), kv.CommitTs))
 		}
 		r.after()
 	})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // streamKinds are the messages that BenchmarkStream receives. A scan comes in
@@ -79,7 +80,7 @@ func (c *counter) wait(rows int64) <-chan struct{} {
 	return t.reached
 }
 
-func (c *counter) Receive(kvs []event.RawKV) {
+func (c *counter) Receive(kvs []rawkv.Entry) {
 	n := c.rows.Add(int64(len(kvs)))
 	if t := c.target.Load(); t != nil && n >= t.rows && c.target.CompareAndSwap(t, nil) {
 		close(t.reached)

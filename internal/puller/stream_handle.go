@@ -9,11 +9,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // batch collects the rows of one subscription in one message.
 type batch struct {
-	rows  []event.RawKV
+	rows  []rawkv.Entry
 	dirty bool
 }
 
@@ -178,8 +179,8 @@ func (s *stream) giveUp(r *region, err error) {
 }
 
 // flusher returns what delivers rows of a subscription before there are too many.
-func (s *stream) flusher(fs *feedSub) func([]event.RawKV) []event.RawKV {
-	return func(rows []event.RawKV) []event.RawKV {
+func (s *stream) flusher(fs *feedSub) func([]rawkv.Entry) []rawkv.Entry {
+	return func(rows []rawkv.Entry) []rawkv.Entry {
 		fs.rows = rows
 		s.flush(fs)
 		return nil
@@ -210,7 +211,7 @@ func (b *batch) reserve(rows []row, payload []byte, within keyRange) (arena []by
 	if free := cap(b.rows) - len(b.rows); changes > free {
 		// The slice is given away with the batch, so it is no larger than one
 		// event needs, and grows by factors only when there are many small events.
-		grown := make([]event.RawKV, len(b.rows), max(len(b.rows)+changes, 2*len(b.rows)))
+		grown := make([]rawkv.Entry, len(b.rows), max(len(b.rows)+changes, 2*len(b.rows)))
 		copy(grown, b.rows)
 		b.rows = grown
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // Subscription is a span that a [Client] follows for a [Receiver].
@@ -185,7 +186,7 @@ func (s *Subscription) end() {
 }
 
 // receive hands rows to the receiver.
-func (s *Subscription) receive(rows []event.RawKV) {
+func (s *Subscription) receive(rows []rawkv.Entry) {
 	if len(rows) == 0 || !s.begin() {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // Member is a subscription that may share a trunk with others.
@@ -77,14 +78,14 @@ func (m *Member) endBranchIfComplete() bool {
 }
 
 // receive passes changes on, but for those that the receiver must have already.
-func (m *Member) receive(kvs []event.RawKV) {
+func (m *Member) receive(kvs []rawkv.Entry) {
 	m.mu.Lock()
 	closed, resolved := m.mu.closed, m.mu.resolved
 	m.mu.Unlock()
 	if closed {
 		return
 	}
-	old := func(kv event.RawKV) bool { return kv.CommitTs <= resolved }
+	old := func(kv rawkv.Entry) bool { return kv.CommitTs <= resolved }
 	if slices.ContainsFunc(kvs, old) {
 		kvs = slices.DeleteFunc(kvs, old)
 	}
@@ -186,7 +187,7 @@ func (m *Member) branchSubscription() Subscription {
 type branch Member
 
 // Receive implements puller.Receiver.
-func (b *branch) Receive(kvs []event.RawKV) {
+func (b *branch) Receive(kvs []rawkv.Entry) {
 	m := (*Member)(b)
 	m.mu.Lock()
 	joined, at, ended := m.mu.joined, m.mu.joinedAt, m.mu.branchEnded
@@ -195,7 +196,7 @@ func (b *branch) Receive(kvs []event.RawKV) {
 		return
 	}
 	if joined {
-		kvs = slices.DeleteFunc(kvs, func(kv event.RawKV) bool { return kv.CommitTs > at })
+		kvs = slices.DeleteFunc(kvs, func(kv rawkv.Entry) bool { return kv.CommitTs > at })
 	}
 	m.receive(kvs)
 }

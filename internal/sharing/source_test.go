@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sharing"
 )
 
@@ -23,7 +24,7 @@ var span = event.TableSpan(1)
 // a way of their own.
 type store struct {
 	mu      sync.Mutex
-	history []event.RawKV // in commit ts order; the ts are 10, 20, 30…
+	history []rawkv.Entry // in commit ts order; the ts are 10, 20, 30…
 	subs    []*sub
 	opened  int
 }
@@ -32,7 +33,7 @@ func (s *store) commit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ts := event.Ts(10 * (len(s.history) + 1))
-	s.history = append(s.history, event.RawKV{Op: event.OpPut, Key: fmt.Appendf(nil, "k%d", ts), Value: []byte("v"), StartTs: ts - 1, CommitTs: ts})
+	s.history = append(s.history, rawkv.New(event.OpPut, ts-1, ts, fmt.Appendf(nil, "k%dv", ts), 1, 1))
 }
 
 func (s *store) subscribe(_ event.Span, startTs event.Ts, out puller.Receiver) sharing.Subscription {
@@ -71,7 +72,7 @@ func (u *sub) Progress() puller.Progress { return puller.Progress{Ranges: 1} }
 // deliver gives the receiver up to n changes, or one from further ahead.
 func (u *sub) deliver(n int, ahead bool) {
 	u.store.mu.Lock()
-	var kvs []event.RawKV
+	var kvs []rawkv.Entry
 	if u.closed {
 		u.store.mu.Unlock()
 		return
@@ -82,7 +83,7 @@ func (u *sub) deliver(n int, ahead bool) {
 			continue
 		}
 		if ahead {
-			kvs = []event.RawKV{kv}
+			kvs = []rawkv.Entry{kv}
 			continue
 		}
 		kvs = append(kvs, kv)
@@ -119,12 +120,12 @@ type member struct {
 	sub      *sharing.Member
 }
 
-func (m *member) Receive(kvs []event.RawKV) {
+func (m *member) Receive(kvs []rawkv.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range kvs {
 		m.got[kvs[i].CommitTs] = true
-		kvs[i] = event.RawKV{} // the slice is the receiver's
+		kvs[i] = rawkv.Entry{} // the slice is the receiver's
 	}
 }
 

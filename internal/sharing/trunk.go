@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // trunk is the receiver of a shared subscription.
@@ -26,7 +27,7 @@ type trunk struct {
 		// has reached completeAt: the newest at the beginning, or what was resolved.
 		recording   bool
 		completeAt  event.Ts
-		record      []event.RawKV
+		record      []rawkv.Entry
 		recordBytes int64
 	}
 }
@@ -101,7 +102,7 @@ func (t *trunk) remove(m *Member) (sub Subscription, ended bool) {
 }
 
 // Receive implements puller.Receiver.
-func (t *trunk) Receive(kvs []event.RawKV) {
+func (t *trunk) Receive(kvs []rawkv.Entry) {
 	if len(kvs) == 0 {
 		return
 	}
@@ -127,7 +128,7 @@ func (t *trunk) Receive(kvs []event.RawKV) {
 	}
 }
 
-func (t *trunk) recordLocked(kvs []event.RawKV) {
+func (t *trunk) recordLocked(kvs []rawkv.Entry) {
 	for i := range kvs {
 		t.mu.recordBytes += kvs[i].Size()
 	}
@@ -140,7 +141,7 @@ func (t *trunk) recordLocked(kvs []event.RawKV) {
 
 // forgetLocked drops what is at or below ts from the record.
 func (t *trunk) forgetLocked(ts event.Ts) {
-	t.mu.record = slices.DeleteFunc(t.mu.record, func(kv event.RawKV) bool {
+	t.mu.record = slices.DeleteFunc(t.mu.record, func(kv rawkv.Entry) bool {
 		if kv.CommitTs > ts {
 			return false
 		}
@@ -150,7 +151,7 @@ func (t *trunk) forgetLocked(ts event.Ts) {
 }
 
 // admitLocked makes members of those who wait, if the record is complete.
-func (t *trunk) admitLocked() (joined []*Member, record []event.RawKV) {
+func (t *trunk) admitLocked() (joined []*Member, record []rawkv.Entry) {
 	if !t.mu.recording {
 		t.startRecordingLocked()
 	}

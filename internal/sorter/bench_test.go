@@ -10,30 +10,31 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
 
 // benchBatches returns n changes of 200 bytes in groups of 64, their commit ts
 // shuffled inside windows of 4096 and perTxn changes to a transaction.
-func benchBatches(n, perTxn int) [][]event.RawKV {
+func benchBatches(n, perTxn int) [][]rawkv.Entry {
 	rng := rand.New(rand.NewPCG(1, 2))
-	kvs := make([]event.RawKV, n)
+	kvs := make([]rawkv.Entry, n)
 	data := make([]byte, n*200)
 	for i := range kvs {
 		row := data[i*200 : (i+1)*200 : (i+1)*200]
 		copy(row, "t\x80\x00\x00\x00\x00\x00\x00\x70_r\x80")
 		binary.BigEndian.PutUint32(row[15:], uint32(i)*2654435761) // unique, in no order
 		commit := event.Ts(400e15) + event.Ts(i/perTxn)<<8
-		kvs[i] = event.RawKV{Op: event.OpPut, Key: row[:19:19], Value: row[19:], StartTs: commit - 100, CommitTs: commit}
+		kvs[i] = rawkv.New(event.OpPut, commit-100, commit, row, 19, uint32(len(row)-19))
 	}
 	const window = 4096
 	for i := 0; i < n; i += window {
 		w := kvs[i:min(i+window, n)]
 		rng.Shuffle(len(w), func(a, b int) { w[a], w[b] = w[b], w[a] })
 	}
-	batches := make([][]event.RawKV, 0, n/64)
+	batches := make([][]rawkv.Entry, 0, n/64)
 	for i := 0; i < n; i += 64 {
-		batches = append(batches, append([]event.RawKV(nil), kvs[i:min(i+64, n)]...))
+		batches = append(batches, append([]rawkv.Entry(nil), kvs[i:min(i+64, n)]...))
 	}
 	return batches
 }
@@ -50,7 +51,7 @@ func BenchmarkSorter(b *testing.B) {
 			var before, after runtime.MemStats
 			var allocs, bytes uint64
 			var cpu time.Duration
-			dst := make([]event.RawKV, 0, 1024)
+			dst := make([]rawkv.Entry, 0, 1024)
 			b.StopTimer()
 			for range b.N {
 				batches := benchBatches(n, bench.perTxn)
@@ -82,7 +83,7 @@ func BenchmarkSpilled(b *testing.B) {
 		b.Run(fmt.Sprintf("txn=%d", perTxn), func(b *testing.B) {
 			var write, read, cpu time.Duration
 			var onDisk int64
-			dst := make([]event.RawKV, 0, 1024)
+			dst := make([]rawkv.Entry, 0, 1024)
 			for range b.N {
 				b.StopTimer()
 				batches := benchBatches(n, perTxn)
@@ -120,7 +121,7 @@ func BenchmarkSpilled(b *testing.B) {
 }
 
 // takeAll takes all changes up to a ts, which are n.
-func takeAll(b *testing.B, s *sorter.Sorter, ts event.Ts, n int, dst []event.RawKV) {
+func takeAll(b *testing.B, s *sorter.Sorter, ts event.Ts, n int, dst []rawkv.Entry) {
 	s.Resolve(ts)
 	for {
 		rows, through, err := s.Take(dst[:0], math.MaxUint64, cap(dst), math.MaxInt64)
@@ -137,7 +138,7 @@ func takeAll(b *testing.B, s *sorter.Sorter, ts event.Ts, n int, dst []event.Raw
 	}
 }
 
-func sortAll(b *testing.B, batches [][]event.RawKV, every int, dst []event.RawKV) []event.RawKV {
+func sortAll(b *testing.B, batches [][]rawkv.Entry, every int, dst []rawkv.Entry) []rawkv.Entry {
 	s := sorter.New(1)
 	added, taken := 0, 0
 	drain := func(ts event.Ts) {

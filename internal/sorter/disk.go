@@ -2,6 +2,7 @@ package sorter
 
 import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
 
@@ -42,7 +43,8 @@ func (s *Sorter) spill(w *spill.Writer) (freed int64, err error) {
 	// What is in ready lies below all batches, so that both make one run.
 	for _, part := range [][]record{s.ready, records} {
 		for _, r := range part {
-			if err := w.Append(r.kv); err != nil {
+			kv := r.kv.RawKV()
+			if err := w.Append(&kv); err != nil {
 				return freed, err
 			}
 			written += r.kv.Size()
@@ -123,10 +125,10 @@ func (d *disk) siftDown(i int) {
 		if least >= len(h) {
 			return
 		}
-		if right := least + 1; right < len(h) && compare(h[right].Head(), h[least].Head()) < 0 {
+		if right := least + 1; right < len(h) && compareHeads(h[right].Head(), h[least].Head()) < 0 {
 			least = right
 		}
-		if compare(h[i].Head(), h[least].Head()) <= 0 {
+		if compareHeads(h[i].Head(), h[least].Head()) <= 0 {
 			return
 		}
 		h[i], h[least] = h[least], h[i]
@@ -159,14 +161,14 @@ func (s *Sorter) advance() error {
 }
 
 // takeMerged is Take when changes are on disk.
-func (s *Sorter) takeMerged(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts, err error) {
+func (s *Sorter) takeMerged(dst []rawkv.Entry, limit event.Ts, maxRows int, maxBytes int64) (rows []rawkv.Entry, through event.Ts, err error) {
 	if err := s.openRuns(limit); err != nil {
 		return nil, 0, err
 	}
 	var t taken
 	for {
 		next, size, onDisk := s.least()
-		if next == nil || next.CommitTs > min(limit, s.sorted) {
+		if size == 0 || next > min(limit, s.sorted) {
 			if s.sorted < limit {
 				s.sortResolved()
 				continue
@@ -176,16 +178,16 @@ func (s *Sorter) takeMerged(dst []event.RawKV, limit event.Ts, maxRows int, maxB
 		}
 		if t.rows > 0 && (t.rows >= maxRows || t.bytes+size > maxBytes) {
 			through = dst[len(dst)-1].CommitTs
-			if next.CommitTs == through {
+			if next == through {
 				through--
 			}
 			break
 		}
-		var kv event.RawKV
+		var kv rawkv.Entry
 		if onDisk {
 			kv, err = s.disk.open[0].Take()
 		} else {
-			kv = *next
+			kv = *s.ready[0].kv
 		}
 		if err != nil {
 			return nil, 0, err
@@ -212,32 +214,34 @@ type taken struct {
 	bytes, repeated, onDisk int64 // onDisk includes repeats there
 }
 
-// least returns the next change of ready and of the open runs, and its size.
-func (s *Sorter) least() (kv *event.RawKV, size int64, onDisk bool) {
+// least returns the commit ts of the next change of ready and of the open runs, and
+// its size: 0 if there is none.
+func (s *Sorter) least() (commitTs event.Ts, size int64, onDisk bool) {
+	var kv *rawkv.Entry
 	if len(s.ready) > 0 {
 		kv = s.ready[0].kv
 	}
-	if open := s.disk.open; len(open) > 0 && (kv == nil || compare(open[0].Head(), kv) < 0) {
-		return open[0].Head(), open[0].HeadSize(), true
+	if open := s.disk.open; len(open) > 0 && (kv == nil || compareHead(open[0].Head(), kv) < 0) {
+		return open[0].Head().CommitTs, open[0].HeadSize(), true
 	}
 	if kv == nil {
-		return nil, 0, false
+		return 0, 0, false
 	}
-	return kv, kv.Size(), false
+	return kv.CommitTs, kv.Size(), false
 }
 
 // pass goes past kv, which was taken, and its repeats in other runs.
-func (s *Sorter) pass(kv *event.RawKV, t *taken) error {
+func (s *Sorter) pass(kv *rawkv.Entry, t *taken) error {
 	copies := 0
 	if len(s.ready) > 0 && compare(s.ready[0].kv, kv) == 0 {
-		*s.ready[0].kv = event.RawKV{}
+		*s.ready[0].kv = rawkv.Entry{}
 		s.ready[0] = record{}
 		if s.ready = s.ready[1:]; len(s.ready) == 0 {
 			s.ready = nil
 		}
 		copies++
 	}
-	for len(s.disk.open) > 0 && compare(s.disk.open[0].Head(), kv) == 0 {
+	for len(s.disk.open) > 0 && compareHead(s.disk.open[0].Head(), kv) == 0 {
 		t.onDisk += s.disk.open[0].HeadSize()
 		if err := s.advance(); err != nil {
 			return err

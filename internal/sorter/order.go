@@ -8,13 +8,14 @@ import (
 	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // record stands for a change while it is sorted: 16 bytes are moved instead of
 // a hundred. Its key is the commit ts, except within [sortTransaction].
 type record struct {
 	key uint64
-	kv  *event.RawKV
+	kv  *rawkv.Entry
 }
 
 // Changes lie in memory as they came, so that to go through them in order misses
@@ -39,7 +40,7 @@ func prefetch(records []record) (sum uint64) {
 //go:noinline
 func prefetchKeys(records []record) (sum uint64) {
 	for _, r := range records {
-		if key := r.kv.Key; len(key) > 0 {
+		if key := r.kv.Key(); len(key) > 0 {
 			sum += uint64(key[len(key)-1]) + uint64(r.kv.CommitTs)
 		}
 	}
@@ -47,7 +48,7 @@ func prefetchKeys(records []record) (sum uint64) {
 }
 
 // compare is the order of delivery.
-func compare(a, b *event.RawKV) int {
+func compare(a, b *rawkv.Entry) int {
 	switch {
 	case a.CommitTs != b.CommitTs:
 		return cmp.Compare(a.CommitTs, b.CommitTs)
@@ -56,6 +57,25 @@ func compare(a, b *event.RawKV) int {
 	case a.Op != b.Op:
 		// A delete goes first so that a unique value may move from one row to
 		// another within a transaction.
+		return cmp.Compare(b.Op, a.Op)
+	}
+	return bytes.Compare(a.Key(), b.Key())
+}
+
+// compareHead is compare for a change on disk.
+func compareHead(a *event.RawKV, b *rawkv.Entry) int {
+	kv := b.RawKV()
+	return compareHeads(a, &kv)
+}
+
+// compareHeads is compare for two changes on disk.
+func compareHeads(a, b *event.RawKV) int {
+	switch {
+	case a.CommitTs != b.CommitTs:
+		return cmp.Compare(a.CommitTs, b.CommitTs)
+	case a.StartTs != b.StartTs:
+		return cmp.Compare(a.StartTs, b.StartTs)
+	case a.Op != b.Op:
 		return cmp.Compare(b.Op, a.Op)
 	}
 	return bytes.Compare(a.Key, b.Key)
@@ -79,7 +99,7 @@ func arrange(records []record) (kept []record, rows int, size int64) {
 			if records[i].key == last.key && compare(records[i].kv, last.kv) == 0 {
 				rows++
 				size += records[i].kv.Size()
-				*records[i].kv = event.RawKV{}
+				*records[i].kv = rawkv.Entry{}
 				continue
 			}
 			last.key = commitTs
@@ -128,7 +148,7 @@ func sortTransaction(records []record) {
 	for _, part := range [][]record{records[:deletes], records[deletes:]} {
 		prefix := commonPrefix(part)
 		for i := range part {
-			part[i].key = keyWord(part[i].kv.Key[prefix:])
+			part[i].key = keyWord(part[i].kv.Key()[prefix:])
 		}
 		sortByKey(part)
 		for from := 0; from < len(part); {
@@ -147,15 +167,16 @@ func commonPrefix(records []record) int {
 	if len(records) == 0 {
 		return 0
 	}
-	prefix := records[0].kv.Key
+	prefix := records[0].kv.Key()
 	for _, r := range records[1:] {
-		n := min(len(prefix), len(r.kv.Key))
-		if bytes.Equal(prefix[:n], r.kv.Key[:n]) {
+		key := r.kv.Key()
+		n := min(len(prefix), len(key))
+		if bytes.Equal(prefix[:n], key[:n]) {
 			prefix = prefix[:n]
 			continue
 		}
 		i := 0
-		for prefix[i] == r.kv.Key[i] {
+		for prefix[i] == key[i] {
 			i++
 		}
 		prefix = prefix[:i]

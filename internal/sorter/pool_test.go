@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
@@ -115,7 +116,7 @@ func TestConcurrentSpills(t *testing.T) {
 	var all sync.WaitGroup
 	for table := range uint64(tables) {
 		s := pool.New(0)
-		var want []event.RawKV
+		var want []rawkv.Entry
 		var wantLock sync.Mutex
 		var added [steps]sync.WaitGroup
 		for i := range added {
@@ -125,11 +126,14 @@ func TestConcurrentSpills(t *testing.T) {
 			all.Go(func() {
 				rng := rand.New(rand.NewPCG(seed, table<<8+adder))
 				for i := range steps {
-					kvs := make([]event.RawKV, 1+rng.IntN(100))
+					kvs := make([]rawkv.Entry, 1+rng.IntN(100))
 					for j := range kvs {
 						start := event.Ts(i) * span
-						kvs[j] = put(fmt.Sprintf("%d-%d", adder, rng.IntN(50)), start, start+1+event.Ts(rng.Uint64N(uint64(span))))
-						kvs[j].Value = bytes.Repeat([]byte{byte(kvs[j].CommitTs)}, 100)
+						commit := start + 1 + event.Ts(rng.Uint64N(uint64(span)))
+						kvs[j] = pack(event.RawKV{
+							Op: event.OpPut, Key: fmt.Appendf(nil, "%d-%d", adder, rng.IntN(50)), Value: bytes.Repeat([]byte{byte(commit)}, 100),
+							StartTs: start, CommitTs: commit,
+						})
 					}
 					wantLock.Lock()
 					want = append(want, kvs...)
@@ -148,7 +152,7 @@ func TestConcurrentSpills(t *testing.T) {
 			}
 		})
 		all.Go(func() {
-			var got []event.RawKV
+			var got []rawkv.Entry
 			for last := event.Ts(0); last < steps*span; {
 				var through event.Ts
 				var err error
@@ -162,8 +166,8 @@ func TestConcurrentSpills(t *testing.T) {
 				last = through
 			}
 			slices.SortFunc(want, order)
-			want = slices.CompactFunc(want, func(a, b event.RawKV) bool { return order(a, b) == 0 })
-			if !slices.EqualFunc(got, want, func(a, b event.RawKV) bool { return order(a, b) == 0 && bytes.Equal(a.Value, b.Value) }) {
+			want = slices.CompactFunc(want, func(a, b rawkv.Entry) bool { return order(a, b) == 0 })
+			if !slices.EqualFunc(got, want, func(a, b rawkv.Entry) bool { return order(a, b) == 0 && bytes.Equal(a.Value(), b.Value()) }) {
 				t.Errorf("table %d: took %d changes, want %d, or not the same", table, len(got), len(want))
 			}
 			closeSorter(t, s)
@@ -178,9 +182,9 @@ func TestConcurrentSpills(t *testing.T) {
 func TestLargestIsSpilled(t *testing.T) {
 	pool, dir := newPool(t, 80<<10) // 30 KiB for the sorters
 	small, large := pool.New(0), pool.New(0)
-	add(t, small, []event.RawKV{put("a", 1, 2)})
-	for i := range event.Ts(300) {
-		add(t, large, []event.RawKV{put("b", i, i+1)})
+	add(t, small, []rawkv.Entry{put("a", 1, 2)})
+	for i := range event.Ts(1000) {
+		add(t, large, []rawkv.Entry{put("b", i, i+1)})
 	}
 	wantFiles(t, dir, 1)
 	_, before := pool.Usage()
@@ -198,14 +202,13 @@ func TestLargestIsSpilled(t *testing.T) {
 func TestReserved(t *testing.T) {
 	pool, dir := newPool(t, 1<<20)
 	s := pool.New(0)
-	kv := put("a", 1, 2)
-	kv.Value = make([]byte, 200<<10)
-	add(t, s, []event.RawKV{kv})
+	kv := putBytes("a", 1, 2, 200<<10)
+	add(t, s, []rawkv.Entry{kv})
 	wantFiles(t, dir, 0)
 	pool.Reserve(1 << 20)
-	add(t, s, []event.RawKV{put("a", 1, 3)})
+	add(t, s, []rawkv.Entry{put("a", 1, 3)})
 	wantFiles(t, dir, 1)
-	add(t, s, []event.RawKV{put("a", 1, 4)}) // less than is worth a file
+	add(t, s, []rawkv.Entry{put("a", 1, 4)}) // less than is worth a file
 	wantFiles(t, dir, 1)
 	pool.Reserve(-1 << 20)
 	s.Resolve(9)
@@ -223,16 +226,15 @@ func TestFailedPool(t *testing.T) {
 	}
 	pool := sorter.NewPool(1<<20, spill.Config{Dir: notDir, Name: "test"})
 	s, other := pool.New(0), pool.New(0)
-	add(t, other, []event.RawKV{put("a", 1, 2)})
+	add(t, other, []rawkv.Entry{put("a", 1, 2)})
 	other.Resolve(2)
-	kv := put("a", 1, 2)
-	kv.Value = make([]byte, 1<<20)
-	err := s.Add([]event.RawKV{kv})
+	kv := putBytes("a", 1, 2, 1<<20)
+	err := s.Add([]rawkv.Entry{kv})
 	if err == nil || !strings.Contains(err.Error(), notDir) {
 		t.Errorf("Add: %v", err)
 	}
 	for _, s := range []*sorter.Sorter{s, other} {
-		if again := s.Add([]event.RawKV{put("b", 1, 3)}); !errors.Is(again, err) {
+		if again := s.Add([]rawkv.Entry{put("b", 1, 3)}); !errors.Is(again, err) {
 			t.Errorf("Add after a failure: %v", again)
 		}
 		before := s.ResolvedTs()
@@ -267,9 +269,8 @@ func TestSpilledMemoryIsReleased(t *testing.T) {
 	s := pool.New(0)
 	before := heap()
 	for i := range n {
-		kv := put("k", 1, event.Ts(2+i*7919%n))
-		kv.Value = make([]byte, valueSize)
-		add(t, s, []event.RawKV{kv})
+		kv := putBytes("k", 1, event.Ts(2+i*7919%n), valueSize)
+		add(t, s, []rawkv.Entry{kv})
 	}
 	if held := heap() - before; held > quota {
 		t.Errorf("%d bytes held with all added", held)
@@ -300,7 +301,7 @@ func TestCloseEndsSpilling(t *testing.T) {
 			all.Go(func() {
 				defer begun()
 				for i := range event.Ts(400) {
-					if err := s.Add([]event.RawKV{put("a", i, i+1)}); err != nil {
+					if err := s.Add([]rawkv.Entry{put("a", i, i+1)}); err != nil {
 						return // closed
 					}
 					if i == 100 {
@@ -334,9 +335,8 @@ func TestBuffersAreBounded(t *testing.T) {
 	for i := range event.Ts(runs) {
 		for _, s := range sorters {
 			for j := range event.Ts(20) {
-				kv := put("k", 1, 2+i+j*runs)
-				kv.Value = make([]byte, 1000)
-				add(t, s, []event.RawKV{kv})
+				kv := putBytes("k", 1, 2+i+j*runs, 1000)
+				add(t, s, []rawkv.Entry{kv})
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // Sorter orders the changes of one span. Create it with [New].
@@ -44,7 +45,7 @@ type Sorter struct {
 
 // batch is a slice given to Add, with the range of its commit ts.
 type batch struct {
-	kvs      []event.RawKV
+	kvs      []rawkv.Entry
 	min, max event.Ts
 }
 
@@ -68,7 +69,7 @@ func New(startTs event.Ts) *Sorter {
 // pool's memory is exceeded. An error means that this, or something before it,
 // failed: the sorters of the pool then take in nothing more, and neither their
 // resolved ts nor what they give out moves on.
-func (s *Sorter) Add(kvs []event.RawKV) error {
+func (s *Sorter) Add(kvs []rawkv.Entry) error {
 	if err := s.pool.failure(); err != nil {
 		return err
 	}
@@ -76,14 +77,14 @@ func (s *Sorter) Add(kvs []event.RawKV) error {
 	return s.pool.spill()
 }
 
-func (s *Sorter) add(kvs []event.RawKV) {
+func (s *Sorter) add(kvs []rawkv.Entry) {
 	b, bytes := newBatch(kvs)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b.min <= s.mu.resolved {
 		resolved := s.mu.resolved
-		b, bytes = newBatch(slices.DeleteFunc(kvs, func(kv event.RawKV) bool { return kv.CommitTs <= resolved }))
+		b, bytes = newBatch(slices.DeleteFunc(kvs, func(kv rawkv.Entry) bool { return kv.CommitTs <= resolved }))
 	}
 	if len(b.kvs) == 0 || s.mu.closed {
 		return
@@ -95,7 +96,7 @@ func (s *Sorter) add(kvs []event.RawKV) {
 }
 
 // newBatch also returns the bytes that kvs hold in memory.
-func newBatch(kvs []event.RawKV) (b batch, bytes int64) {
+func newBatch(kvs []rawkv.Entry) (b batch, bytes int64) {
 	if len(kvs) == 0 {
 		return batch{}, 0
 	}
@@ -129,7 +130,7 @@ func (s *Sorter) ResolvedTs() event.Ts {
 }
 
 // Pending returns how many changes the sorter holds, in memory and on disk, and
-// their bytes as [event.RawKV.Size] counts them. Duplicates count until Take
+// their bytes as [rawkv.Entry.Size] counts them. Duplicates count until Take
 // comes upon them. It may be called from any goroutine.
 func (s *Sorter) Pending() (rows int, bytes int64) {
 	s.mu.Lock()
@@ -157,7 +158,7 @@ func (s *Sorter) inMemory() int64 {
 // be written to disk or read back, which every later Take of the pool's sorters
 // repeats, or that the sorter is closed; without a pool only the latter occurs.
 // Then dst is returned as it was.
-func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts, err error) {
+func (s *Sorter) Take(dst []rawkv.Entry, limit event.Ts, maxRows int, maxBytes int64) (rows []rawkv.Entry, through event.Ts, err error) {
 	s.take.Lock()
 	defer s.take.Unlock()
 	s.mu.Lock()
@@ -182,7 +183,7 @@ func (s *Sorter) Take(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes i
 }
 
 // takeMemory is Take when nothing is on disk.
-func (s *Sorter) takeMemory(dst []event.RawKV, limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts) {
+func (s *Sorter) takeMemory(dst []rawkv.Entry, limit event.Ts, maxRows int, maxBytes int64) (rows []rawkv.Entry, through event.Ts) {
 	n, size := 0, int64(0)
 	for {
 		if len(s.ready) == 0 && s.sorted < limit {
@@ -208,7 +209,7 @@ func (s *Sorter) takeMemory(dst []event.RawKV, limit event.Ts, maxRows int, maxB
 		n++
 		size += bytes
 		// The batch may outlive this change by far; what it points to need not.
-		*next.kv = event.RawKV{}
+		*next.kv = rawkv.Entry{}
 		*next = record{}
 		s.ready = s.ready[1:]
 	}
@@ -283,7 +284,7 @@ func (s *Sorter) dueBatches() (due []batch, n int, resolved event.Ts) {
 
 // splitFinal moves the changes at or below resolved to the end of kvs and
 // returns that end.
-func splitFinal(kvs []event.RawKV, resolved event.Ts) []event.RawKV {
+func splitFinal(kvs []rawkv.Entry, resolved event.Ts) []rawkv.Entry {
 	end := len(kvs)
 	for i := 0; i < end; {
 		if kvs[i].CommitTs > resolved {

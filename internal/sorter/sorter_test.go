@@ -12,27 +12,41 @@ import (
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sorter"
 )
 
-func put(key string, start, commit event.Ts) event.RawKV {
-	return event.RawKV{Op: event.OpPut, Key: []byte(key), Value: []byte("v"), StartTs: start, CommitTs: commit}
+func pack(kv event.RawKV) rawkv.Entry {
+	e, err := rawkv.Pack(&kv)
+	if err != nil {
+		panic(err)
+	}
+	return e
 }
 
-func del(key string, start, commit event.Ts) event.RawKV {
-	return event.RawKV{Op: event.OpDelete, Key: []byte(key), OldValue: []byte("o"), StartTs: start, CommitTs: commit}
+// putBytes is put with a value of n bytes.
+func putBytes(key string, start, commit event.Ts, n int) rawkv.Entry {
+	return pack(event.RawKV{Op: event.OpPut, Key: []byte(key), Value: make([]byte, n), StartTs: start, CommitTs: commit})
+}
+
+func put(key string, start, commit event.Ts) rawkv.Entry {
+	return pack(event.RawKV{Op: event.OpPut, Key: []byte(key), Value: []byte("v"), StartTs: start, CommitTs: commit})
+}
+
+func del(key string, start, commit event.Ts) rawkv.Entry {
+	return pack(event.RawKV{Op: event.OpDelete, Key: []byte(key), OldValue: []byte("o"), StartTs: start, CommitTs: commit})
 }
 
 // text shows changes in a form that can be compared and read.
-func text(kvs []event.RawKV) []string {
+func text(kvs []rawkv.Entry) []string {
 	var out []string
 	for _, kv := range kvs {
-		out = append(out, fmt.Sprintf("%d/%d %s %s", kv.CommitTs, kv.StartTs, kv.Op, kv.Key))
+		out = append(out, fmt.Sprintf("%d/%d %s %s", kv.CommitTs, kv.StartTs, kv.Op, kv.Key()))
 	}
 	return out
 }
 
-func add(t *testing.T, s *sorter.Sorter, kvs []event.RawKV) {
+func add(t *testing.T, s *sorter.Sorter, kvs []rawkv.Entry) {
 	t.Helper()
 	if err := s.Add(kvs); err != nil {
 		t.Error(err)
@@ -66,7 +80,7 @@ const (
 
 func TestOrder(t *testing.T) {
 	s := sorter.New(10)
-	add(t, s, []event.RawKV{
+	add(t, s, []rawkv.Entry{
 		put("b", 21, 30), put("a", 21, 30), del("z", 21, 30), put("c", 11, 40),
 		put("x", 20, 30), del("a", 12, 20), put("late", 5, 10), put("after", 50, 51),
 	})
@@ -83,7 +97,7 @@ func TestOrder(t *testing.T) {
 	if rows, _ := s.Pending(); rows != 1 {
 		t.Errorf("%d rows pending, want 1", rows)
 	}
-	add(t, s, []event.RawKV{put("again", 12, 51)})
+	add(t, s, []rawkv.Entry{put("again", 12, 51)})
 	s.Resolve(51)
 	got, through = take(t, s, noLimit, anyRows, anySize)
 	expect(t, got, through, 51, "51/12 put again", "51/50 put after")
@@ -91,10 +105,10 @@ func TestOrder(t *testing.T) {
 
 func TestRepeatsAreDropped(t *testing.T) {
 	s := sorter.New(0)
-	add(t, s, []event.RawKV{put("a", 1, 5), put("a", 2, 5), put("b", 1, 5)})
-	add(t, s, []event.RawKV{put("a", 1, 5), put("b", 1, 5), put("b", 1, 5), put("a", 1, 6)})
+	add(t, s, []rawkv.Entry{put("a", 1, 5), put("a", 2, 5), put("b", 1, 5)})
+	add(t, s, []rawkv.Entry{put("a", 1, 5), put("b", 1, 5), put("b", 1, 5), put("a", 1, 6)})
 	s.Resolve(5)
-	add(t, s, []event.RawKV{put("a", 1, 5), put("c", 4, 8)}) // a new subscription repeats a@5
+	add(t, s, []rawkv.Entry{put("a", 1, 5), put("c", 4, 8)}) // a new subscription repeats a@5
 	s.Resolve(9)
 	got, through := take(t, s, noLimit, anyRows, anySize)
 	expect(t, got, through, 9, "5/1 put a", "5/1 put b", "5/2 put a", "6/1 put a", "8/4 put c")
@@ -105,22 +119,22 @@ func TestRepeatsAreDropped(t *testing.T) {
 
 // TestLargeTransaction needs more rows than are compared one by one.
 func TestLargeTransaction(t *testing.T) {
-	var kvs []event.RawKV
+	var kvs []rawkv.Entry
 	var want []string
 	for i := range 3000 {
 		row := put(fmt.Sprintf("row%06d%s", i/3, "abc"[:i%3]), 7, 9)
 		if i < 500 {
-			row = del(string(row.Key), 7, 9)
+			row = del(string(row.Key()), 7, 9)
 		}
 		kvs = append(kvs, row)
-		want = append(want, text([]event.RawKV{row})...)
+		want = append(want, text([]rawkv.Entry{row})...)
 	}
 	repeats := slices.Concat(kvs[:100], kvs[2500:])
 	rand.Shuffle(len(kvs), func(i, j int) { kvs[i], kvs[j] = kvs[j], kvs[i] })
 	s := sorter.New(0)
 	add(t, s, kvs)
 	add(t, s, repeats)
-	add(t, s, []event.RawKV{put("before", 6, 8), put("after", 6, 10), put("later", 6, 11)})
+	add(t, s, []rawkv.Entry{put("before", 6, 8), put("after", 6, 10), put("later", 6, 11)})
 	s.Resolve(10)
 	want = slices.Concat([]string{"8/6 put before"}, want, []string{"10/6 put after"})
 	var got []string
@@ -140,7 +154,7 @@ func TestLargeTransaction(t *testing.T) {
 func TestTakeStops(t *testing.T) {
 	fill := func(t *testing.T) *sorter.Sorter {
 		s := sorter.New(0)
-		add(t, s, []event.RawKV{put("a", 1, 10), put("b", 1, 10), put("c", 1, 10), put("d", 11, 20), put("e", 21, 30)})
+		add(t, s, []rawkv.Entry{put("a", 1, 10), put("b", 1, 10), put("c", 1, 10), put("d", 11, 20), put("e", 21, 30)})
 		s.Resolve(25)
 		return s
 	}
@@ -182,9 +196,9 @@ func TestTakeStops(t *testing.T) {
 
 func TestTakeAppends(t *testing.T) {
 	s := sorter.New(0)
-	add(t, s, []event.RawKV{put("b", 1, 2)})
+	add(t, s, []rawkv.Entry{put("b", 1, 2)})
 	s.Resolve(2)
-	rows, _, err := s.Take([]event.RawKV{put("a", 1, 1)}, noLimit, 1, anySize)
+	rows, _, err := s.Take([]rawkv.Entry{put("a", 1, 1)}, noLimit, 1, anySize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,13 +207,13 @@ func TestTakeAppends(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	s := sorter.New(0)
-	add(t, s, []event.RawKV{put("a", 1, 2)})
+	add(t, s, []rawkv.Entry{put("a", 1, 2)})
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add(t, s, []event.RawKV{put("b", 1, 3)})
+	add(t, s, []rawkv.Entry{put("b", 1, 3)})
 	s.Resolve(5)
 	if rows, size := s.Pending(); rows != 0 || size != 0 {
 		t.Errorf("%d rows of %d bytes pending after Close", rows, size)
@@ -211,16 +225,16 @@ func TestClose(t *testing.T) {
 
 // model is the sorter in the plainest words.
 type model struct {
-	kvs      []event.RawKV
+	kvs      []rawkv.Entry
 	resolved event.Ts
 }
 
-func order(a, b event.RawKV) int {
+func order(a, b rawkv.Entry) int {
 	return cmp.Or(cmp.Compare(a.CommitTs, b.CommitTs), cmp.Compare(a.StartTs, b.StartTs),
-		cmp.Compare(b.Op, a.Op), bytes.Compare(a.Key, b.Key))
+		cmp.Compare(b.Op, a.Op), bytes.Compare(a.Key(), b.Key()))
 }
 
-func (m *model) add(kvs []event.RawKV) {
+func (m *model) add(kvs []rawkv.Entry) {
 	for _, kv := range kvs {
 		if kv.CommitTs > m.resolved {
 			m.kvs = append(m.kvs, kv)
@@ -228,10 +242,10 @@ func (m *model) add(kvs []event.RawKV) {
 	}
 }
 
-func (m *model) take(limit event.Ts, maxRows int, maxBytes int64) (rows []event.RawKV, through event.Ts) {
+func (m *model) take(limit event.Ts, maxRows int, maxBytes int64) (rows []rawkv.Entry, through event.Ts) {
 	limit = min(limit, m.resolved)
 	slices.SortFunc(m.kvs, order)
-	m.kvs = slices.CompactFunc(m.kvs, func(a, b event.RawKV) bool { return order(a, b) == 0 })
+	m.kvs = slices.CompactFunc(m.kvs, func(a, b rawkv.Entry) bool { return order(a, b) == 0 })
 	var size int64
 	for len(m.kvs) > 0 && m.kvs[0].CommitTs <= limit {
 		size += m.kvs[0].Size()
@@ -249,25 +263,25 @@ func (m *model) take(limit event.Ts, maxRows int, maxBytes int64) (rows []event.
 }
 
 // randomKV makes collisions of every kind likely: of ts, of keys, of whole changes.
-func randomKV(rng *rand.Rand, base event.Ts, spread uint64) event.RawKV {
+func randomKV(rng *rand.Rand, base event.Ts, spread uint64) rawkv.Entry {
 	commit := base + event.Ts(rng.Uint64N(spread)) + 1
 	if rng.IntN(4) == 0 {
 		commit = base + 7<<18 // one large transaction
 	}
 	key := fmt.Sprintf("t_prefix_%0*d", 1+rng.IntN(3)*5, rng.IntN(200))
-	kv := put(key, commit-1, commit)
+	kv := event.RawKV{Op: event.OpPut, Key: []byte(key), StartTs: commit - 1, CommitTs: commit}
 	if rng.IntN(1000) == 0 {
 		kv.StartTs-- // another transaction with the same commit ts
 	}
 	if key[len(key)-1]%3 == 0 { // a key has one op in a transaction
-		kv = del(key, kv.StartTs, commit)
+		kv.Op, kv.OldValue = event.OpDelete, []byte("o")
 	}
 	// The same in every repeat.
 	kv.Value = bytes.Repeat([]byte{byte(commit)}, len(key)*int(commit%7))
 	if commit%97 == 0 {
 		kv.OldValue = bytes.Repeat([]byte(key), 1000)
 	}
-	return kv
+	return pack(kv)
 }
 
 func randomSeed(t *testing.T) uint64 {
@@ -317,7 +331,7 @@ func step(t *testing.T, rng *rand.Rand, s *sorter.Sorter, m *model, spread uint6
 		same(t, got, want)
 		expect(t, nil, through, wantThrough)
 	default:
-		kvs := make([]event.RawKV, rng.IntN(100))
+		kvs := make([]rawkv.Entry, rng.IntN(100))
 		for i := range kvs {
 			// Some lie below the resolved ts: repeats of a new subscription.
 			kvs[i] = randomKV(rng, m.resolved-event.Ts(spread/8), spread)
@@ -345,10 +359,10 @@ func finish(t *testing.T, s *sorter.Sorter, m *model) {
 }
 
 // same compares changes with their values.
-func same(t *testing.T, got, want []event.RawKV) {
+func same(t *testing.T, got, want []rawkv.Entry) {
 	t.Helper()
-	if slices.EqualFunc(got, want, func(a, b event.RawKV) bool {
-		return order(a, b) == 0 && bytes.Equal(a.Value, b.Value) && bytes.Equal(a.OldValue, b.OldValue)
+	if slices.EqualFunc(got, want, func(a, b rawkv.Entry) bool {
+		return order(a, b) == 0 && bytes.Equal(a.Value(), b.Value()) && bytes.Equal(a.OldValue(), b.OldValue())
 	}) {
 		return
 	}
@@ -364,7 +378,7 @@ func TestConcurrentAdd(t *testing.T) {
 	const adders, steps, step = 4, 50, 1000
 	seed := randomSeed(t)
 	s := sorter.New(0)
-	var want []event.RawKV
+	var want []rawkv.Entry
 	var wantLock sync.Mutex
 	var added [steps]sync.WaitGroup
 	for i := range added {
@@ -375,7 +389,7 @@ func TestConcurrentAdd(t *testing.T) {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, adder))
 			for i := range steps {
-				kvs := make([]event.RawKV, 1+rng.IntN(200))
+				kvs := make([]rawkv.Entry, 1+rng.IntN(200))
 				for j := range kvs {
 					kvs[j] = put(fmt.Sprintf("%d-%d", adder, rng.IntN(50)), event.Ts(i*step), event.Ts(i*step+1+rng.IntN(step)))
 				}
@@ -394,7 +408,7 @@ func TestConcurrentAdd(t *testing.T) {
 		}
 	})
 
-	var got []event.RawKV
+	var got []rawkv.Entry
 	for last := event.Ts(0); last < steps*step; {
 		from := len(got)
 		var through event.Ts
@@ -415,7 +429,7 @@ func TestConcurrentAdd(t *testing.T) {
 	}
 	all.Wait()
 	slices.SortFunc(want, order)
-	want = slices.CompactFunc(want, func(a, b event.RawKV) bool { return order(a, b) == 0 })
+	want = slices.CompactFunc(want, func(a, b rawkv.Entry) bool { return order(a, b) == 0 })
 	expect(t, text(got), 0, 0, text(want)...)
 }
 
@@ -431,10 +445,9 @@ func TestMemoryIsReleased(t *testing.T) {
 	}
 	s := sorter.New(0)
 	before := heap()
-	kvs := make([]event.RawKV, n)
+	kvs := make([]rawkv.Entry, n)
 	for i := range kvs {
-		kvs[i] = put("k", 1, event.Ts(i+2))
-		kvs[i].Value = make([]byte, valueSize)
+		kvs[i] = putBytes("k", 1, event.Ts(i+2), valueSize)
 	}
 	add(t, s, kvs)
 	s.Resolve(n + 1)

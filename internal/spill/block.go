@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 const (
@@ -69,10 +71,7 @@ type entry struct {
 
 // size is what the change will hold in memory.
 func (e *entry) size() int64 {
-	if e.apart {
-		return e.kv.Size() + int64(e.valueLen) + int64(e.oldLn)
-	}
-	return e.kv.Size()
+	return rawkv.SizeOf(int64(len(e.kv.Key)) + int64(e.valueLen) + int64(e.oldLn))
 }
 
 // appendEntry appends a change to the entries of a block.
@@ -134,24 +133,11 @@ func readEntry(entries []byte, e *entry) (rest []byte, err error) {
 	return entries[key+inline:], nil
 }
 
-// clone returns the change with bytes of its own, in one piece; values stand for
-// the entry's own if those are behind the block.
-func (e *entry) clone(values []byte) event.RawKV {
-	kv := e.kv
-	k, v, o := len(kv.Key), e.valueLen, e.oldLn
-	if e.apart {
-		kv.Key = append([]byte(nil), kv.Key...)
-		kv.Value, kv.OldValue = values[:v:v], values[v:v+o:v+o]
-	} else {
-		b := make([]byte, 0, k+v+o)
-		b = append(append(append(b, kv.Key...), kv.Value...), kv.OldValue...)
-		kv.Key, kv.Value, kv.OldValue = b[:k:k], b[k:k+v:k+v], b[k+v:]
+// clone returns the change with bytes of its own: data, in which the key, the value
+// and the old value lie, or a copy of the block's if data is nil.
+func (e *entry) clone(data []byte) rawkv.Entry {
+	if data == nil {
+		data = slices.Concat(e.kv.Key, e.kv.Value, e.kv.OldValue)
 	}
-	if v == 0 {
-		kv.Value = nil
-	}
-	if o == 0 {
-		kv.OldValue = nil
-	}
-	return kv
+	return rawkv.New(e.kv.Op, e.kv.StartTs, e.kv.CommitTs, data, uint32(len(e.kv.Key)), uint32(e.valueLen)) //nolint:gosec // see fits
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 )
 
 // Run is a sequence of changes in a file, and how far it has been read. While it
@@ -84,22 +85,24 @@ func (r *Run) Head() *event.RawKV { return &r.reading.head.kv }
 func (r *Run) HeadSize() int64 { return r.reading.head.size() }
 
 // Take returns the next change of an open run, with bytes of its own.
-func (r *Run) Take() (event.RawKV, error) {
+func (r *Run) Take() (rawkv.Entry, error) {
 	e := &r.reading.head
 	if !e.apart {
 		return e.clone(nil), nil
 	}
-	values := make([]byte, e.valueLen+e.oldLn)
+	data := make([]byte, len(e.kv.Key)+e.valueLen+e.oldLn)
+	copy(data, e.kv.Key)
+	values := data[len(e.kv.Key):]
 	// An entry with values behind the block is its last.
 	offset := r.offset + r.reading.behind - int64(len(values))
 	if err := r.file.read(values, offset); err != nil {
-		return event.RawKV{}, err
+		return rawkv.Entry{}, err
 	}
 	if got := crc(0, values); got != e.valuesSum {
-		return event.RawKV{}, wrap("read", r.file.name, offset,
+		return rawkv.Entry{}, wrap("read", r.file.name, offset,
 			fmt.Errorf("%w: checksum of values %08x, want %08x", ErrCorrupt, got, e.valuesSum))
 	}
-	return e.clone(values), nil
+	return e.clone(data), nil
 }
 
 // Next goes on to the change after the next. False means that there is none.

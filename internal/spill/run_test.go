@@ -65,10 +65,10 @@ func read(r *spill.Run, size int, pause func() bool) (kvs []event.RawKV, err err
 		if err != nil {
 			return kvs, err
 		}
-		if head.CommitTs != kv.CommitTs || next != kv.CommitTs || !bytes.Equal(head.Key, kv.Key) || headSize != kv.Size() {
+		if head.CommitTs != kv.CommitTs || next != kv.CommitTs || !bytes.Equal(head.Key, kv.Key()) || headSize != kv.Size() {
 			return kvs, errors.New("head and change differ")
 		}
-		kvs = append(kvs, kv)
+		kvs = append(kvs, kv.RawKV())
 		if more, err := r.Next(); err != nil || !more {
 			return kvs, err
 		}
