@@ -10,19 +10,14 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 )
 
 func main() {
-	results := map[string]result{}
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
-		fmt.Println(lines.Text())
-		if name, r, ok := parse(lines.Text()); ok {
-			results[name] = r
-		}
-	}
-	if err := lines.Err(); err != nil {
+	results, err := read(os.Stdin, os.Stdout)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "read results:", err)
 		os.Exit(1)
 	}
@@ -30,4 +25,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "print table:", err)
 		os.Exit(1)
 	}
+}
+
+// read returns the results among lines of output, by name, and by name with the last
+// part of the package's path before it. It passes the lines on.
+func read(from io.Reader, to io.Writer) (map[string]result, error) {
+	results := map[string]result{}
+	lines := bufio.NewScanner(from)
+	in := ""
+	for lines.Scan() {
+		fmt.Fprintln(to, lines.Text())
+		if path, ok := strings.CutPrefix(lines.Text(), "pkg: "); ok {
+			in = path[strings.LastIndexByte(path, '/')+1:]
+		}
+		if name, r, ok := parse(lines.Text()); ok {
+			results[name], results[in+"."+name] = r, r
+		}
+	}
+	return results, lines.Err()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 )
@@ -10,12 +11,14 @@ func TestTable(t *testing.T) {
 BenchmarkMount/narrow.insert-2   	    6519	 0.001 allocs/row	        65.37 ns/row	       0 B/op	       0 allocs/op
 BenchmarkSpilled/txn=1           	       1	891102246 ns/op	     2400.4 cpu-ns/event	  891.1 ns/event
 BenchmarkBroken                  	 FAIL
-ok  	example	1s`
-	results := map[string]result{}
-	for line := range strings.Lines(output) {
-		if name, r, ok := parse(line); ok {
-			results[name] = r
-		}
+ok  	example	1s
+pkg: example.org/sink/codec/canal
+BenchmarkRows/narrow.insert  	 10	 100 cpu-ns/row
+pkg: example.org/sink/codec/openprotocol
+BenchmarkRows/narrow.insert  	 10	 200 cpu-ns/row`
+	results, err := read(strings.NewReader(output), io.Discard)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var out strings.Builder
 	if err := printTable(&out, results, 2); err != nil {
@@ -25,6 +28,7 @@ ok  	example	1s`
 	for _, want := range []string{
 		"takes 2.00 times",
 		"| sort through disk | 2400 | | 8384 | 3.5 | 2000 missed |",
+		"| canal narrow insert | 100 |", "| open-protocol narrow insert | 200 |",
 		"| mount narrow insert | 65 | 0.001 | 4652 | 71.2 | 400 |",
 	} {
 		if !strings.Contains(got, want) {
