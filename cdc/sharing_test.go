@@ -43,7 +43,8 @@ func TestTableIsPulledOnce(t *testing.T) {
 		for j := range i + 1 {
 			wanted[j]++
 		}
-		feed, err := cdc.NewChangefeed(cdc.Config{ID: string(rune('a' + i)), Upstream: up, StartTs: start,
+		feed, err := cdc.NewChangefeed(cdc.Config{
+			ID: string(rune('a' + i)), Upstream: up, StartTs: start,
 			Sink: sink.RowFunc(func(_ context.Context, rows []*event.RowChanged) error {
 				mu.Lock()
 				defer mu.Unlock()
@@ -52,7 +53,8 @@ func TestTableIsPulledOnce(t *testing.T) {
 				}
 				c.Tick() // wakes Await
 				return nil
-			})})
+			}),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

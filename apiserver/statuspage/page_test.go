@@ -97,16 +97,16 @@ func TestChart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- page.Run(ctx) }()
-		time.Sleep(12 * time.Second) // of the bubble: three samples
+		<-time.After(12 * time.Second) // of the bubble: three samples
 		synctest.Wait()
 		body := show(t, page)
 		if !strings.Contains(body, `points="0.0,0.0 120.0,0.0 240.0,0.0"`) || !strings.Contains(body, "top 1m30s") {
 			t.Errorf("no chart of three equal lags:\n%s", body)
 		}
 		c.away.Store(true)
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		c.away.Store(false)
-		time.Sleep(8 * time.Second)
+		<-time.After(8 * time.Second)
 		synctest.Wait()
 		if body = show(t, page); !strings.Contains(body, `points="0.0,0.0 240.0,0.0"`) {
 			t.Errorf("no chart of the two samples after a gap of two hours:\n%s", body)
