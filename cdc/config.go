@@ -68,7 +68,8 @@ type Config struct {
 	BatchRows  int
 	BatchBytes int64
 	// CheckpointInterval is the least time between two saves of the checkpoint,
-	// and between two calls of WriteCheckpoint. Defaults to 500 ms.
+	// and between two calls of WriteCheckpoint, unless a DDL waits for them.
+	// Defaults to 500 ms.
 	CheckpointInterval time.Duration
 	// RetryTimeout is for how long a failing write is tried again, with backoff,
 	// before the changefeed fails. Defaults to 30 min; negative means for ever.

@@ -16,6 +16,12 @@
 //     every row of its tables up to its commit ts and before every row above it.
 //   - At least once: after a restart, delivery begins again at the stored
 //     checkpoint, so the sink may see changes above it a second time, in order.
+//   - A DDL that was delivered is never followed by rows of its tables from before
+//     it, also after a restart: it is delivered only once the stored checkpoint has
+//     come up to it. So its tables wait until all others have come that far; the
+//     others go on. DDL that old rows do not mind does not wait: CREATE, ADD
+//     PARTITION, ADD and DROP INDEX unless it is unique, ADD COLUMN unless its
+//     values depend on when a row is written.
 //   - Rows are decoded with the schema that they were written under.
 //
 // It does not promise that transactions arrive whole or that tables keep step

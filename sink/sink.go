@@ -20,8 +20,11 @@ type Sink interface {
 	// different span, only if the changefeed's WriteConcurrency is above 1.
 	WriteRows(ctx context.Context, rows []*event.RowChanged) error
 	// WriteDDL delivers a schema change. Every row of its tables with a commit ts
-	// at or below the DDL's has been written, and none above it. Errors, ctx and
-	// overlapping are as for WriteRows.
+	// at or below the DDL's has been written, and none above it. Rows below it do not
+	// come again, also if the changefeed is restarted, but for kinds of DDL that such
+	// rows do not mind: CREATE, ADD PARTITION, ADD and DROP INDEX of an index that is
+	// not unique, ADD COLUMN with a constant default, and comments. The DDL itself
+	// may come again. Errors, ctx and overlapping are as for WriteRows.
 	WriteDDL(ctx context.Context, ddl *event.DDL) error
 }
 

@@ -272,6 +272,9 @@ type DDLProgress struct {
 	Reached bool
 	// Behind: an earlier DDL must be finished first.
 	Behind bool
+	// AwaitsSave: a checkpoint of CommitTs − 1 at least must have been stored first,
+	// because rows from before the DDL must not come again after it.
+	AwaitsSave bool
 	// Touched are the physical tables that wait for it, Removed those of them that
 	// end with it, whoever writes them. The slices are not to be changed.
 	Touched, Removed []int64
@@ -304,7 +307,7 @@ func (p *Pipeline) Progress() Progress {
 	for i, d := range p.mu.ddls[:min(len(p.mu.ddls), mostDDLs)] {
 		pr.DDLs = append(pr.DDLs, DDLProgress{
 			CommitTs: d.event.CommitTs, Reached: d.reachedLocked(), Behind: p.interferesLocked(i),
-			Touched: d.touchedIDs, Removed: d.removedIDs,
+			AwaitsSave: d.awaitsSave, Touched: d.touchedIDs, Removed: d.removedIDs,
 		})
 	}
 	return pr

@@ -18,7 +18,8 @@ import (
 type pendingDDL struct {
 	event *event.DDL
 	// deliver: the sink gets it; otherwise it only changes which spans exist.
-	deliver bool
+	// awaitsSave: not before a restart would begin at it.
+	deliver, awaitsSave bool
 	// touched are the spans that wait for it, those it creates among them; removed
 	// are those of them that end with it.
 	touched, removed []*tableSpan
@@ -137,7 +138,7 @@ func (p *Pipeline) addDDL(ddl *event.DDL) error {
 		}
 	}
 
-	d := &pendingDDL{event: ddl, deliver: deliver}
+	d := &pendingDDL{event: ddl, deliver: deliver, awaitsSave: deliver && awaitsSave(ddl)}
 	p.mu.Lock()
 	creates := p.changeTablesLocked(d, before, after)
 	created := p.touchSpansLocked(d, after)
@@ -232,9 +233,6 @@ func (p *Pipeline) checkTables(tables map[int64]*event.TableInfo) error {
 
 // cutDDL leaves in a DDL only the tables whose change is to be delivered.
 func (p *Pipeline) cutDDL(ddl *event.DDL) error {
-	if len(ddl.Changes) < 2 {
-		return nil
-	}
 	var kept []event.TableChange
 	for _, c := range ddl.Changes {
 		verdict, err := p.cfg.Filter.Change(ddl, c)
@@ -245,10 +243,17 @@ func (p *Pipeline) cutDDL(ddl *event.DDL) error {
 			kept = append(kept, c)
 		}
 	}
-	if len(kept) == 0 || len(kept) == len(ddl.Changes) {
+	if len(kept) == len(ddl.Changes) {
 		return nil
 	}
-	ddl.Changes, ddl.PreTable, ddl.Table = kept, kept[0].Before, kept[0].After
+	ddl.Changes = kept
+	// A DDL on a database names no table, and need not have any.
+	if ddl.PreTable != nil || ddl.Table != nil {
+		ddl.PreTable, ddl.Table = nil, nil
+		if len(kept) > 0 {
+			ddl.PreTable, ddl.Table = kept[0].Before, kept[0].After
+		}
+	}
 	return nil
 }
 
@@ -287,7 +292,8 @@ func (p *Pipeline) wanted(t *event.TableInfo) bool {
 
 // readyDDLsLocked hands the DDLs whose turn has come to the workers, or returns
 // them for Config.ReadyDDL. A DDL waits for the rows of its tables up to its
-// commit ts, and for earlier DDLs that it could interfere with.
+// commit ts, for earlier DDLs that it could interfere with, and if rows from before
+// it must not come again, for the checkpoint below it to be stored.
 func (p *Pipeline) readyDDLsLocked() []*event.DDL {
 	var outside []*event.DDL
 	for i, d := range p.mu.ddls {
@@ -296,6 +302,12 @@ func (p *Pipeline) readyDDLsLocked() []*event.DDL {
 		}
 		if p.cfg.WholeTransactions && (i > 0 || p.behindLocked(d.event.CommitTs)) {
 			break
+		}
+		if d.awaitsSave && !p.cfg.Assigned && p.mu.saved < d.event.CommitTs-1 {
+			if p.mu.checkpoint >= d.event.CommitTs-1 {
+				p.hurrySave()
+			}
+			continue
 		}
 		d.ready = true
 		if p.cfg.ReadyDDL != nil {

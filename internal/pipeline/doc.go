@@ -17,6 +17,14 @@
 // is written, then the rows above D go on. A row with commit ts D itself was
 // written under the old schema: its schema is the one as of D − 1.
 //
+// Tables do not keep step, so when the DDL's own have come to D, the checkpoint that
+// is stored may be far below it. Were the DDL written then, a restart would bring
+// rows of the old schema to a sink that has the new one. So it waits until the
+// stored checkpoint is D − 1 at least, which is stored as soon as it is reached. Only
+// its own tables wait with it. Of all such DDLs, one alone can be delivered a second
+// time. Kinds that old rows do not mind, CREATE TABLE and most of ADD COLUMN and ADD
+// INDEX among them, do not wait. (What can come again is a row of commit ts D itself.)
+//
 // The checkpoint ts is the least of all spans' written ts, the DDL resolved ts,
 // and D − 1 of every DDL that waits. All at or below it has been acknowledged.
 //
@@ -31,7 +39,8 @@
 // follows the DDLs and writes the spans that it is given; spans are added at a
 // checkpoint and stopped, giving back their checkpoint, while it runs. DDLs are
 // executed by whoever knows of all of them (Config.ReadyDDL, ExecuteDDL,
-// FinishDDL): what a pipeline calls reached is so for its own spans only.
+// FinishDDL): what a pipeline calls reached is so for its own spans only, and it
+// does not know what is stored.
 //
 // Nothing polls. Spans with nothing to write cost a few loads when the
 // checkpoint is computed, which happens when something has moved and at most

@@ -83,7 +83,8 @@ type Config struct {
 	// BatchRows and BatchBytes bound one call of WriteRows.
 	BatchRows  int
 	BatchBytes int64
-	// CheckpointInterval is the least time between two saves of the checkpoint.
+	// CheckpointInterval is the least time between two saves of the checkpoint, unless
+	// a DDL waits for the next.
 	CheckpointInterval time.Duration
 	// RetryTimeout is for how long a failing write is tried again before the
 	// pipeline fails with its error.
@@ -101,6 +102,8 @@ type Pipeline struct {
 	dirty chan struct{}
 	// saves, of capacity 1, tells the saver that the checkpoint has risen.
 	saves chan struct{}
+	// urgent, of capacity 1, tells it that a DDL waits for that to be saved.
+	urgent chan struct{}
 	// failed, of capacity 1, carries the first error that a receiver reports.
 	failed chan error
 
@@ -144,6 +147,7 @@ type Pipeline struct {
 		finished    map[event.Ts]struct{}
 		ddlResolved event.Ts
 		checkpoint  event.Ts
+		saved       event.Ts // the checkpoint that a restart begins at, unless Assigned
 		confirmed   event.Ts // by ConfirmCheckpoint
 		// reported is the last checkpoint that the sink was given.
 		reported  event.Ts
@@ -158,7 +162,7 @@ type Pipeline struct {
 func New(cfg Config) *Pipeline {
 	p := &Pipeline{
 		cfg: cfg, log: cfg.Logger,
-		dirty: make(chan struct{}, 1), saves: make(chan struct{}, 1), failed: make(chan error, 1),
+		dirty: make(chan struct{}, 1), saves: make(chan struct{}, 1), urgent: make(chan struct{}, 1), failed: make(chan error, 1),
 		ended: make(chan struct{}),
 	}
 	p.mu.cond = sync.NewCond(&p.mu)
@@ -167,7 +171,7 @@ func New(cfg Config) *Pipeline {
 	p.mu.ending = map[*tableSpan]struct{}{}
 	p.mu.finished = map[event.Ts]struct{}{}
 	p.mu.blocked = map[*tableSpan]struct{}{}
-	p.mu.ddlResolved, p.mu.checkpoint = cfg.StartTs, cfg.StartTs
+	p.mu.ddlResolved, p.mu.checkpoint, p.mu.saved = cfg.StartTs, cfg.StartTs, cfg.StartTs
 	return p
 }
 

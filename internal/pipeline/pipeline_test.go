@@ -496,6 +496,43 @@ func TestDDLIsCutToTheFilter(t *testing.T) {
 	})
 }
 
+// A DROP DATABASE with nothing but tables that the filter leaves out names none.
+func TestDDLOnADatabaseIsCutToTheFilter(t *testing.T) {
+	for _, hidden := range []int{0, 1, 2} {
+		for _, shown := range []int{0, 1} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				var got *event.DDL
+				w.ddlHook = func(_ context.Context, ddl *event.DDL) error { got = ddl; return nil }
+				w.run()
+				w.ddl(110, tableJob(tpDropTable, 1, 1, "a", 1, "drop a"))
+				if shown == 0 {
+					w.ddl(111, tableJob(tpDropTable, 2, 2, "b", 1, "drop b"))
+				}
+				for i := range hidden {
+					w.ddl(event.Ts(112+i), createTable(int64(3+i), fmt.Sprintf("hidden%d", i)))
+				}
+				w.ddl(120, mustJSON(map[string]any{
+					"type": tpDropSchema, "schema_id": 9, "schema_name": "d", "state": 4, "schema_state": 0, "query": "drop database d",
+					"binlog": map[string]any{"SchemaVersion": 2},
+				}))
+				w.resolveAll(130)
+				w.settle()
+				w.wantCheckpoint(130)
+				if got == nil || got.Query != "drop database d" || len(got.Changes) != shown || got.PreTable != nil || got.Table != nil {
+					t.Fatalf("%d tables shown, %d hidden: the sink got %+v", shown, hidden, got)
+				}
+				for _, c := range got.Changes {
+					if c.Before.Table != "b" {
+						t.Errorf("the sink hears of %s", c.Before.Name())
+					}
+				}
+				_ = w.stop()
+			})
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -53,7 +53,6 @@ func (p *Pipeline) advance() (finished bool) {
 	p.mu.Lock()
 	checkpoint, pulled := p.reachedLocked()
 	p.reservePulledLocked(pulled)
-	ready := p.readyDDLsLocked()
 	// Spans that are added may be behind the others.
 	if checkpoint > p.mu.checkpoint || p.cfg.Assigned {
 		p.mu.checkpoint = checkpoint
@@ -62,15 +61,21 @@ func (p *Pipeline) advance() (finished bool) {
 		default:
 		}
 	}
+	ready := p.readyDDLsLocked()
 	finished = p.cfg.TargetTs != 0 && p.mu.checkpoint >= p.cfg.TargetTs && !p.cfg.Assigned
 	p.mu.Unlock()
-	for _, ddl := range ready {
-		p.cfg.ReadyDDL(ddl)
-	}
+	p.announce(ready)
 	if p.cfg.Changed != nil {
 		p.cfg.Changed()
 	}
 	return finished
+}
+
+// announce tells whoever executes DDLs which ones are ready.
+func (p *Pipeline) announce(ready []*event.DDL) {
+	for _, ddl := range ready {
+		p.cfg.ReadyDDL(ddl)
+	}
 }
 
 // reachedLocked looks at every span. It returns the ts at or below which
@@ -104,7 +109,7 @@ func (p *Pipeline) reachedLocked() (checkpoint event.Ts, pulled int64) {
 
 // save makes the checkpoint durable and lets the sink know it, as it rises.
 func (p *Pipeline) save(ctx context.Context) error {
-	var saved event.Ts
+	saved := p.cfg.StartTs
 	for {
 		select {
 		case <-ctx.Done():
@@ -118,14 +123,34 @@ func (p *Pipeline) save(ctx context.Context) error {
 				return err
 			}
 			saved = ts
+			p.noteSaved(ts)
 			p.cfg.Schema.Forget(ts)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-p.urgent:
 		case <-time.After(p.cfg.CheckpointInterval):
 		}
 	}
+}
+
+// hurrySave lets the next save be made at once: whoever calls it has seen a
+// checkpoint that is not saved, and so has let the saver know of it.
+func (p *Pipeline) hurrySave() {
+	select {
+	case p.urgent <- struct{}{}:
+	default:
+	}
+}
+
+// noteSaved lets the DDLs go on that have waited for a checkpoint to be stored.
+func (p *Pipeline) noteSaved(ts event.Ts) {
+	p.mu.Lock()
+	p.mu.saved = ts
+	ready := p.readyDDLsLocked()
+	p.mu.Unlock()
+	p.announce(ready)
 }
 
 func (p *Pipeline) saveWithRetry(ctx context.Context, ts event.Ts) error {

@@ -224,8 +224,13 @@ func (w *world) save(_ context.Context, ts event.Ts) error {
 	return nil
 }
 
+// lastSaved is 0 if nothing has been saved.
 func (w *world) lastSaved() (ts event.Ts) {
-	w.locked(func() { ts = w.saved[len(w.saved)-1] })
+	w.locked(func() {
+		if len(w.saved) > 0 {
+			ts = w.saved[len(w.saved)-1]
+		}
+	})
 	return ts
 }
 
@@ -285,7 +290,7 @@ func (oneSchema) Scan(_ context.Context, start, end []byte, fn func(key, value [
 
 // The numbers of DDL types, as TiDB writes them in jobs.
 const (
-	tpCreateTable, tpDropTable, tpAddColumn, tpTruncate, tpRename, tpCreateTables = 3, 4, 5, 11, 14, 60
+	tpDropSchema, tpCreateTable, tpDropTable, tpAddColumn, tpDropColumn, tpTruncate, tpRename, tpCreateTables = 2, 3, 4, 5, 6, 11, 14, 60
 )
 
 func createTable(id int64, n string) string {
