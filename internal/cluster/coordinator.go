@@ -30,7 +30,8 @@ type CoordinatorConfig struct {
 	// SaveCheckpoint stores the checkpoint under the changefeed's status, see [Store].
 	SaveCheckpoint func(ctx context.Context, ts event.Ts) error
 	// CheckpointInterval is the least time between two saves. It is stretched if there
-	// are many changefeeds, as Config.ReportInterval is.
+	// are many changefeeds, as Config.ReportInterval is, and not kept if a DDL waits for
+	// a save.
 	CheckpointInterval time.Duration
 	Logger             *slog.Logger
 }
@@ -246,7 +247,7 @@ func (c *Coordinator) step(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	c.execute(ctx, c.current())
-	return c.saveCheckpoint(ctx, d.checkpoint)
+	return c.saveCheckpoint(ctx, d.checkpoint, d.hurry)
 }
 
 // look reads the state of the changefeed, and the modification revisions of the keys
@@ -339,7 +340,7 @@ func (c *Coordinator) lookAtPipeline(s *state) bool {
 	}
 	s.tables, s.ddlResolved = c.tables, pr.DDLResolvedTs
 	for _, d := range pr.DDLs {
-		s.pending = append(s.pending, pendingDDL{commitTs: d.CommitTs, behind: d.Behind, touched: d.Touched, removed: d.Removed})
+		s.pending = append(s.pending, pendingDDL{commitTs: d.CommitTs, behind: d.Behind, awaitsSave: d.AwaitsSave, touched: d.Touched, removed: d.Removed})
 	}
 	return true
 }
@@ -441,14 +442,15 @@ func (c *Coordinator) execute(ctx context.Context, pl *pipeline.Pipeline) {
 	}
 }
 
-// saveCheckpoint stores a checkpoint that has risen, and lets the sink know it.
-func (c *Coordinator) saveCheckpoint(ctx context.Context, ts event.Ts) (time.Duration, error) {
+// saveCheckpoint stores a checkpoint that has risen, and lets the sink know it. It
+// does so at once if a DDL waits for that.
+func (c *Coordinator) saveCheckpoint(ctx context.Context, ts event.Ts, hurry bool) (time.Duration, error) {
 	const idle = time.Minute
 	if ts <= c.saved {
 		return idle, c.finished()
 	}
 	atTarget := c.cfg.TargetTs != 0 && ts >= c.cfg.TargetTs
-	if wait := c.lead.stretched(c.cfg.CheckpointInterval) - time.Since(c.savedAt); wait > 0 && !atTarget {
+	if wait := c.lead.stretched(c.cfg.CheckpointInterval) - time.Since(c.savedAt); wait > 0 && !atTarget && !hurry {
 		return wait, nil
 	}
 	if err := c.cfg.SaveCheckpoint(ctx, ts); err != nil {
@@ -457,6 +459,9 @@ func (c *Coordinator) saveCheckpoint(ctx context.Context, ts event.Ts) (time.Dur
 	c.saved, c.savedAt = ts, time.Now()
 	if pl := c.current(); pl != nil {
 		pl.ConfirmCheckpoint(ts, true)
+	}
+	if hurry {
+		ring(c.wake)
 	}
 	return idle, c.finished()
 }

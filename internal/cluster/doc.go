@@ -37,7 +37,9 @@
 // # DDLs
 //
 // A DDL with commit ts D is begun when every member with a span that it touches has
-// written all rows up to D. Beginning it raises the start of these spans to D, so
+// written all rows up to D, and unless old rows do not mind it (see package pipeline)
+// the stored checkpoint is D − 1 at least: a changefeed that is stopped, or whose
+// members all end, starts there again. Beginning it raises the start of these spans to D, so
 // that nobody ever writes rows below D again, whatever fails from then on. So spans
 // may move and captures may die while it is executed, and tables that it does not
 // touch go on. If the owner dies, its successor executes it again. When it is

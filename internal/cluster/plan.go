@@ -38,6 +38,7 @@ type state struct {
 type pendingDDL struct {
 	commitTs         event.Ts
 	behind           bool // an earlier one comes first
+	awaitsSave       bool // the stored checkpoint must have come up to it first
 	touched, removed []int64
 }
 
@@ -49,6 +50,8 @@ type decision struct {
 	// ddls is nil for no change.
 	ddls       *ddls
 	checkpoint event.Ts
+	// hurry: a DDL waits for the checkpoint to be stored.
+	hurry bool
 	// complete: every table of the state is assigned, and nothing else is.
 	complete bool
 	// moved are the requests for moves that are done with, and rebalanced that there
@@ -94,6 +97,9 @@ func plan(s state) decision {
 	}
 	p.beginDDLs()
 	p.out.checkpoint = p.reached()
+	p.out.hurry = slices.ContainsFunc(p.pending, func(d pendingDDL) bool {
+		return p.awaitsSave(d) && p.out.checkpoint >= d.commitTs-1
+	})
 	p.out.put = map[Member]assignment{}
 	for m := range p.changed {
 		p.out.put[m] = p.assignments[m]

@@ -72,7 +72,7 @@ func (p *planner) forgetDropped() {
 // beginDDLs has DDLs executed whose rows below are all written.
 func (p *planner) beginDDLs() {
 	for _, d := range p.pending {
-		if d.behind || p.isExecuted(d.commitTs) || slices.Contains(p.ddls.Executing, d.commitTs) || !p.canBegin(d) {
+		if d.behind || p.awaitsSave(d) || p.isExecuted(d.commitTs) || slices.Contains(p.ddls.Executing, d.commitTs) || !p.canBegin(d) {
 			continue
 		}
 		for _, id := range d.touched {
@@ -84,6 +84,13 @@ func (p *planner) beginDDLs() {
 		p.ddls.Executing = append(p.ddls.Executing, d.commitTs)
 		p.out.ddls = &p.ddls
 	}
+}
+
+// awaitsSave reports whether a DDL cannot be begun yet because of the stored
+// checkpoint: the changefeed may be stopped or lost at any time, starts at that
+// checkpoint again, and would bring rows from before the DDL after it.
+func (p *planner) awaitsSave(d pendingDDL) bool {
+	return d.awaitsSave && p.checkpoint < d.commitTs-1
 }
 
 // canBegin reports whether every span that a DDL touches is known to be at it. What

@@ -40,6 +40,7 @@ type sim struct {
 type simDDL struct {
 	ts             event.Ts
 	create, remove bool
+	waits          bool // for the checkpoint to be stored
 	table          int64
 }
 
@@ -183,7 +184,7 @@ func (s *sim) lead() {
 	pending := s.pending(c)
 	for i, d := range pending {
 		behind := i > 0 && !local(d) || slices.ContainsFunc(pending[:i], func(e simDDL) bool { return !local(e) || e.table == d.table })
-		p := pendingDDL{commitTs: d.ts, behind: behind, touched: []int64{d.table}}
+		p := pendingDDL{commitTs: d.ts, behind: behind, awaitsSave: d.waits, touched: []int64{d.table}}
 		if d.remove {
 			p.removed = p.touched
 		}
@@ -222,6 +223,7 @@ func (s *sim) commit(d decision, pending []simDDL) {
 	}
 	for _, ts := range s.state.ddls.Executing {
 		s.begun[ts] = true
+		s.bear(ts)
 		if slices.ContainsFunc(pending, func(d simDDL) bool { return d.ts == ts }) {
 			s.executing[ts] = true
 		}
@@ -239,19 +241,54 @@ func (s *sim) commit(d decision, pending []simDDL) {
 			s.failf("checkpoint %d passes the DDL of %d", d.checkpoint, e.ts)
 		}
 	}
-	s.state.checkpoint = d.checkpoint
+	if d.hurry || s.rng.IntN(4) == 0 {
+		s.state.checkpoint = d.checkpoint
+	}
+}
+
+// bear looks whether a DDL that has been begun bears a restart of the changefeed.
+func (s *sim) bear(commitTs event.Ts) {
+	for _, d := range s.log {
+		if d.ts == commitTs && d.waits && s.state.checkpoint < d.ts-1 {
+			s.failf("the DDL of %d has been begun, the stored checkpoint is %d", d.ts, s.state.checkpoint)
+		}
+	}
+}
+
+// restart stops the changefeed, and starts it again at the stored checkpoint.
+func (s *sim) restart() {
+	s.state.positions, s.state.assignments, s.state.ddls = map[Member]position{}, map[Member]assignment{}, ddls{}
+	s.matched = ""
+	for _, d := range s.log {
+		if d.ts <= s.state.checkpoint {
+			continue
+		}
+		if d.remove && s.executed[d.ts] > 0 {
+			s.acked[d.table] = s.state.checkpoint // whoever begins again has it
+		}
+		s.executed[d.ts] = 0
+		delete(s.begun, d.ts)
+	}
+	for _, m := range slices.Sorted(maps.Keys(s.captures)) {
+		s.captures[m] = s.newCapture()
+	}
+	s.elect()
 }
 
 func (s *sim) join() {
 	s.names++
 	m := Member(fmt.Sprintf("m%02d", s.names))
 	s.state.members[m] = false
-	s.captures[m] = &simCapture{
-		start: s.state.checkpoint, ddlResolved: s.state.checkpoint, confirmed: s.state.checkpoint,
-		finished: map[event.Ts]bool{}, spans: SpanSet{}, stopped: SpanSet{},
-	}
+	s.captures[m] = s.newCapture()
 	if s.owner == "" {
 		s.elect()
+	}
+}
+
+func (s *sim) newCapture() *simCapture {
+	return &simCapture{
+		start: s.state.checkpoint, ddlResolved: s.state.checkpoint, confirmed: s.state.checkpoint,
+		finished: map[event.Ts]bool{}, spans: SpanSet{}, stopped: SpanSet{},
 	}
 }
 
@@ -273,14 +310,14 @@ func (s *sim) crash(m Member) {
 func (s *sim) ddl() {
 	s.now++
 	existing := slices.Sorted(maps.Keys(s.acked))
-	d := simDDL{ts: s.now}
+	d := simDDL{ts: s.now, waits: s.rng.IntN(2) == 0}
 	switch kind := s.rng.IntN(4); {
 	case kind == 0 || len(existing) == 0:
 		s.tables++
-		d.create, d.table = true, s.tables
+		d.create, d.waits, d.table = true, false, s.tables
 		s.acked[d.table] = d.ts
 	case kind == 1 && len(existing) > 3 && !s.dropping(existing[0]):
-		d.remove, d.table = true, existing[0]
+		d.remove, d.waits, d.table = true, true, existing[0]
 	default:
 		d.table = existing[s.rng.IntN(len(existing))]
 		if s.dropping(d.table) {
@@ -369,6 +406,9 @@ func (s *sim) step() {
 	case n < 6:
 		s.state.moves = map[int64]Member{int64(1 + s.rng.IntN(10)): m}
 	case n < 7:
+		if s.rng.IntN(4) == 0 {
+			s.restart()
+		}
 		s.elect()
 	case n < 12:
 		s.ddl()

@@ -38,6 +38,7 @@ func TestPlan(t *testing.T) {
 		// checkpoint is 150 if not said otherwise.
 		checkpoint event.Ts
 		moved      []int64
+		hurry      bool
 	}{
 		{name: "nothing to do", change: func(*state) {}},
 		{
@@ -189,6 +190,31 @@ func TestPlan(t *testing.T) {
 			ddls: &ddls{Executing: []event.Ts{172}},
 		},
 		{
+			name: "a DDL that waits until the others come up to it",
+			change: func(s *state) {
+				s.pending = []pendingDDL{{commitTs: 170, touched: []int64{3}, awaitsSave: true}}
+				s.reach("b", 170)
+			},
+		},
+		{
+			name: "a DDL that waits until the checkpoint is stored",
+			change: func(s *state) {
+				s.pending = []pendingDDL{{commitTs: 151, touched: []int64{3}, awaitsSave: true}}
+				s.reach("b", 151)
+			},
+			hurry: true,
+		},
+		{
+			name: "a DDL that has waited until the checkpoint was stored, and one behind that has not",
+			change: func(s *state) {
+				s.pending = []pendingDDL{{commitTs: 151, touched: []int64{3}, awaitsSave: true}, {commitTs: 152, touched: []int64{4}, awaitsSave: true}}
+				s.reach("b", 151, 152)
+				s.checkpoint = 150
+			},
+			put:  map[Member]assignment{"b": {Rev: 3, Spans: SpanSet{3: 151, 4: 120}}},
+			ddls: &ddls{Executing: []event.Ts{151}},
+		},
+		{
 			name: "a DDL of a table that is being moved",
 			change: func(s *state) {
 				s.pending = []pendingDDL{{commitTs: 170, touched: []int64{3}}}
@@ -248,6 +274,9 @@ func TestPlan(t *testing.T) {
 			}
 			if len(got.put) != len(c.put) {
 				t.Errorf("assignments %+v, want %+v", got.put, c.put)
+			}
+			if got.hurry != c.hurry {
+				t.Errorf("hurry is %v, want %v", got.hurry, c.hurry)
 			}
 			if !slices.Equal(got.gone, c.gone) || got.checkpoint != c.checkpoint || !slices.Equal(got.moved, c.moved) {
 				t.Errorf("gone %v, checkpoint %d, moved %v, want %v, %d, %v", got.gone, got.checkpoint, got.moved, c.gone, c.checkpoint, c.moved)

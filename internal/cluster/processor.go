@@ -40,6 +40,7 @@ type processor struct {
 	ddls       int64 // modification revision of the DDLs in effect
 	confirmed  event.Ts
 	reported   position
+	awaited    event.Ts // the checkpoint that the first DDL waits for that waits for one
 	reportedAt time.Time
 	unsent     bool
 
@@ -359,9 +360,13 @@ func (p *processor) position(pl *pipeline.Pipeline) position {
 			pl.ReleaseSpan(id)
 		}
 	}
+	p.awaited = 0
 	for _, d := range pr.DDLs {
 		if d.Reached {
 			pos.Reached = append(pos.Reached, d.CommitTs)
+		}
+		if d.AwaitsSave && p.awaited == 0 {
+			p.awaited = d.CommitTs - 1
 		}
 	}
 	return pos
@@ -397,7 +402,7 @@ func (p *processor) reportProgress(ctx context.Context, pl *pipeline.Pipeline) (
 // urgent tells news that others wait for.
 func (p *processor) urgent(pos position) bool {
 	old := &p.reported
-	return pos.Rev != old.Rev || pos.Running != old.Running || len(pos.Stopped) != len(old.Stopped) ||
+	return pos.CheckpointTs >= p.awaited && old.CheckpointTs < p.awaited || pos.Rev != old.Rev || pos.Running != old.Running || len(pos.Stopped) != len(old.Stopped) ||
 		!slices.Equal(pos.Reached, old.Reached)
 }
 
