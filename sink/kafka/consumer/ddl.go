@@ -13,8 +13,12 @@ import (
 // cannot be read leaves the DDL as it is.
 func (t *tables) complete(ddl *event.DDL) *event.DDL {
 	out := *ddl
+	out.Changes = nil
+	for _, c := range ddl.Changes {
+		out.Changes = append(out.Changes, event.TableChange{Before: known(c.Before), After: known(c.After)})
+	}
 	// The message names one table, before or after the change.
-	before, after := ddl.PreTable, ddl.Table
+	before, after := known(ddl.PreTable), known(ddl.Table)
 	if before == nil {
 		before = after
 	}
@@ -23,7 +27,7 @@ func (t *tables) complete(ddl *event.DDL) *event.DDL {
 	}
 	set := func(kind event.DDLType, before, after *event.TableInfo) {
 		out.Type, out.PreTable, out.Table = kind, before, after
-		if len(ddl.Changes) == 0 && (before != nil || after != nil) {
+		if len(out.Changes) == 0 && (before != nil || after != nil) {
 			out.Changes = []event.TableChange{{Before: before, After: after}}
 		}
 	}
@@ -65,6 +69,15 @@ func (t *tables) complete(ddl *event.DDL) *event.DDL {
 		}
 	}
 	return &out
+}
+
+// known returns what a DDL says of a table, by name only if that is not all there is to
+// say: then the statement knows better. Protocols that tell versions of tables tell all.
+func known(t *event.TableInfo) *event.TableInfo {
+	if t == nil || t.UpdateTs != 0 {
+		return t
+	}
+	return &event.TableInfo{Schema: t.Schema, Table: t.Table}
 }
 
 // parse returns the one statement of a query, nil if there is none that can be read.

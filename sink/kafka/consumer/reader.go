@@ -114,5 +114,10 @@ func (r *reader) fetch(ctx context.Context) ([]record, error) {
 	case p.ErrorCode != 0:
 		return nil, code
 	}
-	return r.set.take(nil, p)
+	before := r.set.next
+	records, err := r.set.take(nil, p)
+	if err != nil {
+		r.set.next = before // nothing of it counts
+	}
+	return records, err
 }
