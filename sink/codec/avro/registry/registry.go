@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -203,7 +204,11 @@ func (c *Client) try(ctx context.Context, method string, at *url.URL, body []byt
 		return nil
 	}
 	err = refusal(res.StatusCode, data)
-	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout || res.StatusCode >= 500 {
+	switch {
+	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout || res.StatusCode >= 500:
+		return err
+	case res.StatusCode == http.StatusConflict && strings.Contains(err.Error(), "already exists"):
+		// Apicurio says so to all but one of those who register a new subject at a time.
 		return err
 	}
 	return backoff.Permanent(sink.Permanent(err))

@@ -119,6 +119,7 @@ func TestRetry(t *testing.T) {
 		permanent bool
 	}{
 		{"unavailable", []int{503, 429, 500, 200}, `{"id":7}`, 4, "", false},
+		{"at the same time", []int{409, 200}, `{"id":7,"message":"An artifact with ID 'a-value' in group 'null' already exists."}`, 2, "", false},
 		{"incompatible", []int{409}, `{"error_code":409,"message":"Schema being registered is incompatible"}`, 1, "error code 409: Schema being registered is incompatible", true},
 		{"invalid", []int{422}, `{"error_code":42201,"message":"` + strings.Repeat("x", 5000) + `"}`, 1, "xxx…", true},
 		{"wrong password", []int{401}, "go away", 1, "status 401", true},
