@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -41,7 +42,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 0, fmt.Errorf("%w (make playground builds it)", err)
 	}
 	code = m.Run()
-	return code, cluster.Close()
+	return code, errors.Join(cluster.Close(), stopReplica())
 }
 
 func playgroundBinary() string {
