@@ -104,7 +104,7 @@
 // records only (isolation.level=read_committed) see each change once, also across crashes,
 // restarts from an older checkpoint, and tables that move between processes.
 //
-// DDL is exactly once in the same way; watermarks are written outside of transactions
+// DDL is exactly once in the same way, with a position for each table; watermarks are written outside of transactions
 // and may repeat.
 //
 // It costs, for each call of WriteRows, three more round trips to the transaction's

@@ -139,10 +139,23 @@ func (o *exactlyOnce) writeTable(ctx context.Context, rows []*event.RowChanged) 
 	})
 }
 
-// writeDDL writes a DDL beyond the last one.
+// ddlWriter names who writes a DDL. DDLs of different tables come in any order, so that
+// each table has a position of its own; those of a table come in the order of commit ts.
+func ddlWriter(ddl *event.DDL) string {
+	for _, c := range ddl.Changes {
+		t := c.Before
+		if t == nil {
+			t = c.After
+		}
+		return "ddl." + strconv.FormatInt(t.ID, 10)
+	}
+	return "ddl"
+}
+
+// writeDDL writes a DDL beyond the last one of its table.
 func (o *exactlyOnce) writeDDL(ctx context.Context, ddl *event.DDL, names []string) error {
 	s := o.sink
-	return o.commit(ctx, o.writer("ddl"), func(at *position) ([]outgoing, position, error) {
+	return o.commit(ctx, o.writer(ddlWriter(ddl)), func(at *position) ([]outgoing, position, error) {
 		p := position{CommitTs: ddl.CommitTs, StartTs: ddl.StartTs, Key: binary.BigEndian.AppendUint64(nil, uint64(ddl.JobID))}
 		if p.compare(at) <= 0 {
 			return nil, position{}, nil
