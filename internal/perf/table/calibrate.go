@@ -17,13 +17,14 @@ type loop struct {
 }
 
 // calibrate returns how many times as long as the recorded machine this one
-// takes: the geometric mean over loops like those that changes go through.
-func calibrate() float64 {
+// takes: the geometric mean over loops like those that changes go through, of each
+// the best of some times.
+func calibrate(times int) float64 {
 	log := 0.0
 	loops := calibrationLoops()
 	for _, l := range loops {
 		best := math.Inf(1)
-		for range 5 {
+		for range times {
 			before := cpuNanoseconds()
 			l.run()
 			best = min(best, float64(cpuNanoseconds()-before)/float64(l.steps))

@@ -21,7 +21,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "read results:", err)
 		os.Exit(1)
 	}
-	if err := printTable(os.Stdout, results, calibrate()); err != nil {
+	if err := printTable(os.Stdout, results, calibrate(5)); err != nil {
 		fmt.Fprintln(os.Stderr, "print table:", err)
 		os.Exit(1)
 	}

@@ -41,7 +41,7 @@ BenchmarkRows/narrow.insert  	 10	 200 cpu-ns/row`
 }
 
 func TestCalibrate(t *testing.T) {
-	if got := calibrate(); got < 0.05 || got > 100 {
+	if got := calibrate(1); got < 0.01 || got > 1000 {
 		t.Errorf("this machine is %v times slower", got)
 	}
 }
