@@ -18,6 +18,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
+	"github.com/tidbcdc/tidbcdc/sink/mysql"
 )
 
 // A consumer is a process of its own that runs a changefeed with its checkpoint in
@@ -31,6 +32,10 @@ const consumerVar = "TIDBCDC_E2E_CONSUMER"
 type consumerConfig struct {
 	ID, PD, Dir, Rule string
 	StartTs, TargetTs event.Ts
+	// What follows is of a consumer that writes to a database, see mysql_test.go.
+	SinkURI           string
+	Except            []string // rules that leave tables out
+	WholeTransactions bool
 }
 
 // sinkCall is a call of the sink; one of its parts is set.
@@ -84,13 +89,18 @@ func consume(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	ctx := context.Background()
+	level := slog.LevelError
+	if c.SinkURI != "" {
+		level = slog.LevelInfo // the sink's own doings are tested
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	up, err := cdc.Dial(ctx, cdc.UpstreamConfig{PD: []string{c.PD}, Logger: logger, DialTimeout: time.Minute})
 	if err != nil {
 		return err
 	}
-	f, err := filter.New(filter.Config{Rules: []string{c.Rule}})
+	f, err := filter.New(filter.Config{Rules: append([]string{c.Rule}, c.Except...)})
 	if err != nil {
 		return err
 	}
@@ -98,16 +108,41 @@ func consume(config string) error {
 	if err != nil {
 		return err
 	}
+	to, closer, err := c.open(ctx, cancel, logger)
+	if err != nil {
+		return err
+	}
 	feed, err := cdc.NewChangefeed(cdc.Config{
 		ID: c.ID, Upstream: up, Filter: f, StartTs: c.StartTs, TargetTs: c.TargetTs, Checkpoints: checkpoints,
-		Sink:           &pipeSink{in: json.NewDecoder(os.Stdin), out: json.NewEncoder(os.Stdout)},
-		ForceReplicate: true, WriteConcurrency: 2, CheckpointInterval: 20 * time.Millisecond, BatchRows: 64,
+		Sink: to, WholeTransactions: c.WholeTransactions, Logger: logger,
+		ForceReplicate: true, WriteConcurrency: map[bool]int{false: 2, true: 1}[c.WholeTransactions], CheckpointInterval: 20 * time.Millisecond, BatchRows: 64,
 		MemoryQuota: 1 << 20, SpillDir: c.Dir, // so that there is something to leave behind
 	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(feed.Run(ctx), up.Close())
+	return errors.Join(feed.Run(ctx), closer(), up.Close())
+}
+
+// open opens the consumer's sink: the test, or a database.
+func (c *consumerConfig) open(ctx context.Context, cancel context.CancelCauseFunc, logger *slog.Logger) (sink.Sink, func() error, error) {
+	if c.SinkURI == "" {
+		return &pipeSink{in: json.NewDecoder(os.Stdin), out: json.NewEncoder(os.Stdout)}, func() error { return nil }, nil
+	}
+	go func() { // ends with the process
+		_, err := io.Copy(io.Discard, os.Stdin)
+		cancel(fmt.Errorf("the test has gone: %w", errors.Join(io.EOF, err)))
+	}()
+	for {
+		s, closer, err := sink.Openers{"mysql": mysql.Open}.Open(ctx, c.SinkURI, sink.Config{Changefeed: c.ID, Logger: logger, TimeZone: time.UTC})
+		if err == nil {
+			return s, closer.Close, nil
+		}
+		if sink.IsPermanent(err) || ctx.Err() != nil {
+			return nil, nil, err
+		}
+		logger.Warn("will try again", "error", err) // the connection was killed
+	}
 }
 
 // pipeSink is the consumer's sink.
