@@ -289,7 +289,8 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 		case <-tick.C:
 		}
 		w.altering.RLock()
-		_, err := w.db.ExecContext(ctx, d.next())
+		// One that has begun is not cut off: TiDB would go on with it in the background.
+		_, err := w.db.ExecContext(context.WithoutCancel(ctx), d.next())
 		w.altering.RUnlock()
 		if err == nil {
 			w.altered.Add(1)

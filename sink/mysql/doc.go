@@ -65,6 +65,8 @@
 //
 // Sessions have a strict SQL mode that accepts the dates that TiDB accepts, the time
 // zone UTC, READ COMMITTED and no foreign key checks, whatever the server's settings.
+// Rows with an ENUM that holds none of its elements, which no strict mode accepts,
+// are written in a lax one.
 //
 // # Guarantees
 //

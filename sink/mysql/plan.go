@@ -26,6 +26,8 @@ type plan struct {
 	unique []uniqueKey
 	// handle is the handle key.
 	handle uniqueKey
+	// enums are the offsets of ENUM columns.
+	enums []int
 	// hidden: a unique key has a column whose value the row does not have.
 	hidden bool
 
@@ -50,6 +52,9 @@ func newPlan(t *event.TableInfo, s *server) *plan {
 	for i := range t.Columns {
 		if !t.Columns[i].Generated() {
 			p.columns = append(p.columns, i)
+			if t.Columns[i].Type == event.TypeEnum {
+				p.enums = append(p.enums, i)
+			}
 		}
 	}
 	p.where = t.HandleKey
@@ -172,6 +177,17 @@ func (p *plan) sameHandle(a, b []event.Value) bool {
 		}
 	}
 	return !p.keyless
+}
+
+// isLax reports whether a strict SQL mode refuses a row that TiDB has: an ENUM
+// column holds none of its elements, as a lax mode writes it.
+func (p *plan) isLax(image []event.Value) bool {
+	for _, offset := range p.enums {
+		if v := &image[offset]; v.Kind() == event.KindEnum && v.Uint64() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // verb is a kind of statement.

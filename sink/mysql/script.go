@@ -21,6 +21,9 @@ type script struct {
 	statements int
 	from       int // where the statement begins that is being written
 
+	lax   bool // statements are added that need a lax SQL mode
+	laxed bool // there are such statements
+
 	args  []driver.NamedValue
 	arena []byte
 }
@@ -39,6 +42,7 @@ const begin, commit = "BEGIN", "COMMIT"
 // reset begins a transaction.
 func (s *script) reset() {
 	s.text, s.steps, s.args, s.arena = s.text[:0], s.steps[:0], s.args[:0], s.arena[:0]
+	s.lax, s.laxed = false, false
 	s.open()
 	s.text = append(s.text, begin...)
 	s.close()
@@ -64,6 +68,18 @@ func (s *script) close() {
 		return
 	}
 	s.steps = append(s.steps, step{from: s.from, to: len(s.text)})
+}
+
+// setLax adds the statement that makes the SQL mode lax, or strict again.
+func (s *script) setLax(lax bool) {
+	mode := rowSQLMode
+	if lax {
+		mode = laxSQLMode
+	}
+	s.lax, s.laxed = lax, true
+	s.open()
+	s.text = append(append(append(s.text, "SET SESSION sql_mode = '"...), mode...), '\'')
+	s.close()
 }
 
 // execute adds the execution of a prepared statement with the args since argFrom.
@@ -113,7 +129,7 @@ func (s *script) run(ctx context.Context, conn *sql.Conn) (broken bool, err erro
 	if err == nil {
 		return false, nil
 	}
-	if isLost(err) || ctx.Err() != nil {
+	if isLost(err) || ctx.Err() != nil || s.laxed {
 		return true, err
 	}
 	// The server has refused a statement; what came before it is still open.

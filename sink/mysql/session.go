@@ -24,6 +24,9 @@ type server struct {
 // of AUTO_INCREMENT. A backslash escapes.
 const rowSQLMode = "STRICT_TRANS_TABLES,STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 
+// laxSQLMode is the mode for rows that strict ones refuse, see plan.isLax.
+const laxSQLMode = "ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
+
 // probe asks the server who it is. MySQL and MariaDB refuse TiDB's variables.
 func probe(ctx context.Context, db *sql.DB, cfg *Config) (server, error) {
 	conn, err := db.Conn(ctx)

@@ -461,3 +461,40 @@ func TestTruncateOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestEnumWithoutElement: rows that only a lax SQL mode accepts leave it strict for
+// the others, of the same call and later.
+func TestEnumWithoutElement(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		db := s.database(t, "lax")
+		mustExec(t, db, "CREATE TABLE t (id BIGINT PRIMARY KEY, e ENUM('a','b'), n TINYINT)")
+		number := event.ColumnInfo{Name: "id", Type: event.TypeLonglong}
+		enum := event.ColumnInfo{Name: "e", Type: event.TypeEnum, Elems: []string{"a", "b"}}
+		table := &event.TableInfo{
+			ID: 1, Schema: "lax", Table: "t", PKIsHandle: true, HandleKey: []int{0},
+			Columns: []event.ColumnInfo{number, enum, {Name: "n", Type: event.TypeTiny}},
+		}
+		row := func(id int64, e int, n int64) *event.RowChanged {
+			return &event.RowChanged{
+				StartTs: 1, CommitTs: event.Ts(100 + id), Table: table, PhysicalTableID: 1, Key: fmt.Append(nil, id),
+				Columns: []event.Value{event.Int64Value(id), event.EnumValue(uint64(e), enum.Elems), event.Int64Value(n)},
+			}
+		}
+		out, err := mysql.New(t.Context(), s.connect(t, "", nil), mysql.Config{WorkerCount: 1, Logger: logger(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if err := out.WriteRows(t.Context(), []*event.RowChanged{row(1, 1, 1), row(2, 0, 2), row(3, 0, 3), row(4, 2, 4)}); err != nil {
+			t.Fatal(err)
+		}
+		for _, rows := range [][]*event.RowChanged{{row(5, 0, 5), row(6, 1, 1000)}, {row(7, 1, 1000)}} {
+			if err := out.WriteRows(t.Context(), rows); err == nil {
+				t.Error("a number that is too large was written")
+			}
+		}
+		if got, want := rowsOf(t, db, "SELECT id, e+0, n FROM t ORDER BY id"), []string{"1 1 1", "2 0 2", "3 0 3", "4 2 4"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

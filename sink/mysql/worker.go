@@ -73,6 +73,43 @@ func (w *worker) build(ctx context.Context, b *batch, members []int32, safe bool
 		b.deletes(&hash, &b.changes[i], s.add)
 	}
 	s.end()
+	if len(b.plan.enums) == 0 {
+		return w.putAll(ctx, b, members, safe)
+	}
+	for len(members) > 0 {
+		n := b.sameMode(members)
+		lax := b.isLax(members[0])
+		if lax {
+			w.script.setLax(true)
+		}
+		if err := w.putAll(ctx, b, members[:n], safe); err != nil {
+			return err
+		}
+		if lax {
+			w.script.setLax(false)
+		}
+		members = members[n:]
+	}
+	return nil
+}
+
+// isLax reports whether a change needs a lax SQL mode.
+func (b *batch) isLax(i int32) bool {
+	after := b.after(&b.changes[i])
+	return after != nil && b.plan.isLax(after)
+}
+
+// sameMode returns how many of the first members need the same SQL mode.
+func (b *batch) sameMode(members []int32) int {
+	n := 1
+	for n < len(members) && b.isLax(members[n]) == b.isLax(members[0]) {
+		n++
+	}
+	return n
+}
+
+// putAll adds the statements that write the new images.
+func (w *worker) putAll(ctx context.Context, b *batch, members []int32, safe bool) error {
 	if safe {
 		return w.puts(ctx, b, members, verbReplace, func(k changeKind) bool { return k != changeDelete })
 	}
@@ -219,7 +256,7 @@ func (s *statements) reset() { *s = statements{} }
 
 // prepare returns a prepared statement of n rows, or nil if text is better.
 func (w *worker) prepare(ctx context.Context, p *plan, v verb, n int) (driver.Stmt, error) {
-	if w.sink.cfg.NoPreparedStatements || n < minPreparedRows || n*len(p.columns) > maxParameters {
+	if w.sink.cfg.NoPreparedStatements || w.script.lax || n < minPreparedRows || n*len(p.columns) > maxParameters {
 		return nil, nil
 	}
 	key := statementKey{p, v, n}
