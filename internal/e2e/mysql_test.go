@@ -192,7 +192,10 @@ func TestReplica(t *testing.T) {
 					// Rows that are written twice are two, without a key.
 					c.Except = append(c.Except, "!"+name+".keyless", "!"+name+".moved_keyless")
 				}
-				w := &workload{db: database(t, name), tables: tables(), seed: seed}
+				// While TiDB drops or empties a partition, it puts new rows of its range
+				// elsewhere, with a commit ts below the DDL's. Downstream they are in the
+				// partition, and go with it.
+				w := &workload{db: database(t, name), tables: tables(), seed: seed, keepPartitions: true}
 				if err := w.create(ctx); err != nil {
 					t.Fatal(err)
 				}
@@ -260,7 +263,7 @@ func (b *bank) work(ctx context.Context, t *testing.T, random *rand.Rand) {
 			// A transfer that it meets is refused.
 			ddls++
 			table := bankTables[random.IntN(len(bankTables))]
-			_, _ = b.db.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s ADD COLUMN c%d INT DEFAULT 7", table, random.IntN(1e9)))
+			_, _ = b.db.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("ALTER TABLE %s ADD COLUMN c%d INT DEFAULT 7", table, random.IntN(1e9)))
 		}
 		_ = b.transfer(ctx, random) // a conflict: the next one may do
 	}
@@ -282,7 +285,10 @@ func (b *bank) transfer(ctx context.Context, r *rand.Rand) error {
 		amount := int64(r.IntN(100))
 		var statements []string
 		if r.IntN(4) == 0 && (from != to || source != target) { // close an account
-			err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT COALESCE(SUM(balance), 0) FROM %s WHERE id = %d FOR UPDATE", source, from)).Scan(&amount)
+			err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT balance FROM %s WHERE id = %d FOR UPDATE", source, from)).Scan(&amount)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue // nothing is locked: somebody may open it any moment
+			}
 			if err != nil {
 				_ = tx.Rollback()
 				return err

@@ -171,6 +171,8 @@ type workload struct {
 	wg                         sync.WaitGroup
 	// stop ends it and waits.
 	stop func()
+	// keepPartitions leaves out what drops or empties partitions.
+	keepPartitions bool
 	// altering is held for reading while a DDL is under way.
 	altering sync.RWMutex
 }
@@ -289,8 +291,13 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 		case <-tick.C:
 		}
 		w.altering.RLock()
+		query := d.next()
+		if w.keepPartitions && strings.Contains(query, " PARTITION ") {
+			w.altering.RUnlock()
+			continue
+		}
 		// One that has begun is not cut off: TiDB would go on with it in the background.
-		_, err := w.db.ExecContext(context.WithoutCancel(ctx), d.next())
+		_, err := w.db.ExecContext(context.WithoutCancel(ctx), query)
 		w.altering.RUnlock()
 		if err == nil {
 			w.altered.Add(1)

@@ -223,6 +223,13 @@ func (b *batch) deletes(hash *hasher, c *change, yield func(image []event.Value)
 			if before := b.before(c); before != nil {
 				yield(before)
 			}
+		case c.kind == changeDelete && b.plan.whole:
+			// The downstream has the first image, or a later one from an earlier run.
+			for i := c.last; i >= 0; i = b.earlier[i] {
+				if image := b.rows[i].PreColumns; image != nil {
+					yield(image)
+				}
+			}
 		case c.kind == changeDelete:
 			yield(b.rows[c.last].PreColumns)
 		case c.kind == changeMove:
