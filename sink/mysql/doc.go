@@ -72,7 +72,8 @@
 //
 // At least once: what WriteRows has acknowledged is committed. Changes of a row are
 // applied in order. A transaction is atomic only as transaction-atomicity says, and
-// only as far as a call holds it: a changefeed cuts those above its BatchRows.
+// only as far as a call holds it: a changefeed cuts those above its BatchRows, and
+// those at the edge of a batch. To rely on it, take whole transactions.
 //
 // A crash at any point and a replay end in equality. Whatever a replayed change
 // pushes aside was put there by a later change, which is replayed too, or by
