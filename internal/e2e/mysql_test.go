@@ -92,13 +92,13 @@ func (d *downstream) compare(ctx context.Context, t *testing.T, c consumerConfig
 	}
 }
 
-// replica is a process that replicates into a database.
-type replica struct {
+// mirror is a process that replicates into a database.
+type mirror struct {
 	cmd  *exec.Cmd
 	done chan error
 }
 
-func startReplica(ctx context.Context, t *testing.T, c consumerConfig) *replica {
+func startMirror(ctx context.Context, t *testing.T, c consumerConfig) *mirror {
 	t.Helper()
 	config, err := json.Marshal(c)
 	if err != nil {
@@ -118,7 +118,7 @@ func startReplica(ctx context.Context, t *testing.T, c consumerConfig) *replica 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &replica{cmd, make(chan error, 1)}
+	p := &mirror{cmd, make(chan error, 1)}
 	go func(io.Closer) { p.done <- cmd.Wait() }(stdin)
 	return p
 }
@@ -137,7 +137,7 @@ func replicate(ctx context.Context, t *testing.T, c consumerConfig, random *rand
 	}
 	kills := 0
 	for began := time.Now(); time.Since(began) < d; kills++ {
-		p := startReplica(ctx, t, c)
+		p := startMirror(ctx, t, c)
 		wait := func(d time.Duration) {
 			select {
 			case err := <-p.done:
@@ -164,7 +164,7 @@ func replicate(ctx context.Context, t *testing.T, c consumerConfig, random *rand
 // finish runs a consumer until its target ts.
 func finish(ctx context.Context, t *testing.T, c consumerConfig) {
 	t.Helper()
-	if err := <-startReplica(ctx, t, c).done; err != nil {
+	if err := <-startMirror(ctx, t, c).done; err != nil {
 		t.Fatalf("the last replica: %v", err)
 	}
 }
@@ -412,5 +412,25 @@ func (b *bank) verify(ctx context.Context, t *testing.T, d *downstream, name str
 	}
 	if sum != b.total {
 		t.Errorf("in the end the balances sum up to %d, want %d", sum, b.total)
+	}
+}
+
+func TestExampleMySQL(t *testing.T) {
+	ctx := testContext(t, 2*time.Minute)
+	server := startMariaDB(ctx, t)
+	d := &downstream{"mariadb", mariaDB(t, server), fmt.Sprintf("mysql://%s@%s/", server.Config("").User, server.Addr)}
+	program := build(t, "./examples/mysql")
+	up := dial(t)
+	start := now(ctx, t, up)
+	db := database(t, "ex_mysql")
+	mustExec(t, db, "CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(20))", "INSERT INTO a VALUES (1, 'a'), (2, 'b')")
+	c := consumerConfig{Rule: "ex_mysql.*"}
+	dir := t.TempDir()
+	for _, query := range []string{"UPDATE a SET v = 'Größe' WHERE id = 1", "CREATE TABLE b (id INT PRIMARY KEY)"} { // the second run goes on where the first stopped
+		mustExec(t, db, query)
+		c.TargetTs = now(ctx, t, up)
+		out := output(ctx, t, program, "-pd", cluster.PD, "-sink", d.uri, "-rules", c.Rule, "-dir", dir, "-start-ts", start.String(), "-target-ts", c.TargetTs.String())
+		t.Log(out)
+		d.compare(ctx, t, c, 1)
 	}
 }
