@@ -122,6 +122,13 @@ func (c *Changefeed) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if fresh {
+		// Or a start ts of "now" would be a later one if this process dies before the
+		// first checkpoint.
+		if err := c.saveCheckpoint(ctx, start); err != nil {
+			return fmt.Errorf("save the start ts: %w", err)
+		}
+	}
 	p := pipeline.New(pipelineCfg)
 	c.mu.Lock()
 	c.mu.pipeline, c.mu.saved = p, start
