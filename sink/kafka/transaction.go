@@ -142,14 +142,14 @@ func (o *exactlyOnce) writeTable(ctx context.Context, rows []*event.RowChanged) 
 // ddlWriter names who writes a DDL. DDLs of different tables come in any order, so that
 // each table has a position of its own; those of a table come in the order of commit ts.
 func ddlWriter(ddl *event.DDL) string {
-	for _, c := range ddl.Changes {
-		t := c.Before
-		if t == nil {
-			t = c.After
-		}
-		return "ddl." + strconv.FormatInt(t.ID, 10)
+	if len(ddl.Changes) == 0 {
+		return "ddl"
 	}
-	return "ddl"
+	t := ddl.Changes[0].Before
+	if t == nil {
+		t = ddl.Changes[0].After
+	}
+	return "ddl." + strconv.FormatInt(t.ID, 10)
 }
 
 // writeDDL writes a DDL beyond the last one of its table.

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { os.Exit(runTests(m)) } //nolint:forbidigo // how a
 func runTests(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	stop := func() error { return nil }
+	var stop func() error
 	if _, _, err := kafkabroker.Find(); err == nil {
 		server, err := kafkabroker.Start(ctx, kafkabroker.Options{})
 		if err != nil {
