@@ -6,13 +6,14 @@ import (
 
 // faults is what the test has ordered. Guarded by Cluster.mu.
 type faults struct {
-	onRegister func(*Subscription) *cdcpb.Error
-	holdScans  bool
-	frozen     map[uint64]bool // by region id; 0 is all
-	silent     map[uint64]bool
-	lockScans  int
-	txnChecks  int
-	pdPaused   chan struct{} // closed by ResumePD; nil: PD answers
+	onRegister  func(*Subscription) *cdcpb.Error
+	holdScans   bool
+	frozen      map[uint64]bool // by region id; 0 is all
+	silent      map[uint64]bool
+	lockScans   int
+	regionScans int
+	txnChecks   int
+	pdPaused    chan struct{} // closed by ResumePD; nil: PD answers
 }
 
 func (f *faults) init() {

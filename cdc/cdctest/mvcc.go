@@ -146,7 +146,9 @@ func (e *entry) valueAt(ts event.Ts) []byte {
 
 // finished returns the record of a transaction at a key, nil if there is none.
 func (e *entry) finished(startTs event.Ts) *version {
-	for i := range e.versions {
+	// A transaction's commit ts is not below its start ts. Some keys have very many versions.
+	first := sort.Search(len(e.versions), func(i int) bool { return e.versions[i].commitTs >= startTs })
+	for i := first; i < len(e.versions); i++ {
 		if e.versions[i].startTs == startTs {
 			return &e.versions[i]
 		}

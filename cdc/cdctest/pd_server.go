@@ -224,6 +224,7 @@ func (p *pdServer) scan(start, end []byte, limit int) ([]*pdpb.Region, error) {
 	}
 	p.cluster.mu.Lock()
 	defer p.cluster.mu.Unlock()
+	p.cluster.faults.regionScans++
 	var out []*pdpb.Region
 	regions := p.cluster.knownToPD()
 	for _, r := range regions[indexAt(regions, from):] {
@@ -233,6 +234,13 @@ func (p *pdServer) scan(start, end []byte, limit int) ([]*pdpb.Region, error) {
 		out = append(out, &pdpb.Region{Region: r.meta(), Leader: r.leader})
 	}
 	return out, nil
+}
+
+// RegionScans returns how often PD has been asked for the regions of a range.
+func (c *Cluster) RegionScans() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.faults.regionScans
 }
 
 // ScanRegions implements pdpb.PDServer.

@@ -13,6 +13,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/puller"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
 
@@ -400,5 +401,40 @@ func TestRepeatedRows(t *testing.T) {
 	w.verify()
 	if n := w.pending(); n != 0 {
 		t.Errorf("%d bytes of the dangling prewrite outlive the subscription", n)
+	}
+}
+
+// Neighbouring spans share what PD is asked. When what it said is out of date, the
+// stores say so.
+func TestNeighbours(t *testing.T) {
+	w := quiet(t)
+	const spans = 200
+	key := func(i int) []byte { return w.table.Key(int64(10 * i)) }
+	var keys [][]byte
+	for i := range spans + 1 {
+		keys = append(keys, key(i+1))
+	}
+	w.SplitMany(keys...)
+	follow := func(i int) *puller.Subscription {
+		return w.subscribe(event.Span{Start: keys[i], End: keys[i+1]}, w.start, nil)
+	}
+	scans := w.RegionScans()
+	for i := range spans - 1 {
+		defer follow(i).Close()
+	}
+	for i := range spans - 1 {
+		w.normal(w.RegionAt(keys[i]).ID, nil)
+	}
+	if n := w.RegionScans() - scans; n > 2 {
+		t.Errorf("PD was asked %d times for the regions of %d spans", n, spans-1)
+	}
+	left, right := w.Split(w.table.Key(10*spans + 5))
+	sub := follow(spans - 1)
+	defer sub.Close()
+	for _, r := range []cdctest.Region{left, right} {
+		w.normal(r.ID, nil)
+	}
+	if got := sub.Progress(); got.Ranges != 2 {
+		t.Errorf("progress %+v", got)
 	}
 }

@@ -29,6 +29,7 @@ type Client struct {
 	log     *logLimiter
 	tasks   *taskQueue
 	locks   chan lockJob
+	reading chan struct{} // capacity 1: held while regions are read ahead
 	seed    maphash.Seed
 	frames  framePool
 	held    atomic.Int64 // bytes of memory for rows of open transactions
@@ -57,6 +58,7 @@ func New(cfg Config) *Client {
 		cfg:     cfg.withDefaults(),
 		tasks:   newTaskQueue(),
 		locks:   make(chan lockJob, lockQueue),
+		reading: make(chan struct{}, 1),
 		seed:    maphash.MakeSeed(),
 		started: time.Now(),
 	}

@@ -15,6 +15,9 @@ import (
 const (
 	// regionBatch is how many regions PD is asked for at once.
 	regionBatch = 1024
+	// aheadBatch is the same when it is asked for a range the first time, whatever the
+	// range's end: where there are many subscriptions, most are each other's neighbours.
+	aheadBatch = 256
 	// cachePatience is how long, in milliseconds, the region cache may retry
 	// inside one call. Afterwards the task is queued again, so a worker is not held for long.
 	cachePatience = 5000
@@ -64,15 +67,14 @@ func (c *Client) retry(t *rangeTask, r keyRange) {
 func (c *Client) divide(ctx context.Context, t *rangeTask) error {
 	at := t.start
 	for {
-		bo := tikv.NewBackofferWithVars(ctx, cachePatience, nil)
-		regions, err := c.cfg.Store.GetRegionCache().BatchLoadRegionsWithKeyRange(bo, at, t.end, regionBatch)
+		regions, err := c.regionsFrom(ctx, t, at)
 		if err != nil {
 			c.retry(t, keyRange{at, t.end})
 			return fmt.Errorf("load regions of %s: %w", keyRange{at, t.end}, err)
 		}
 		moved := false
 		for _, r := range regions {
-			served := keyRange{r.StartKey(), r.EndKey()}
+			served := r.keyRange
 			if bytes.Compare(served.start, at) > 0 {
 				c.retry(t, keyRange{at, served.start}.intersect(t.keyRange))
 				at = served.start
@@ -80,7 +82,7 @@ func (c *Client) divide(ctx context.Context, t *rangeTask) error {
 			if before(served.end, at) || before(t.end, served.start) {
 				continue
 			}
-			for _, rest := range c.assign(ctx, t, served, r.VerID()) {
+			for _, rest := range c.assign(ctx, t, served, r.verID) {
 				c.retry(t, rest)
 			}
 			if len(served.end) == 0 || compareEnd(served.end, t.end) >= 0 {
@@ -93,6 +95,66 @@ func (c *Client) divide(ctx context.Context, t *rangeTask) error {
 			return fmt.Errorf("load regions of %s: PD knows none", keyRange{at, t.end})
 		}
 	}
+}
+
+// knownRegion is a region as PD has, or had, it.
+type knownRegion struct {
+	keyRange
+	verID tikv.RegionVerID
+}
+
+// regionsFrom returns some regions in key order, from that of a key of the task's
+// range on. At first what the cache has will do: if it is out of date, the store
+// says so, and then PD is asked.
+func (c *Client) regionsFrom(ctx context.Context, t *rangeTask, key []byte) ([]knownRegion, error) {
+	if t.attempt == 0 {
+		if r := c.cachedRegion(key); r != nil {
+			return r, nil
+		}
+		if r := c.readAhead(ctx, key); r != nil {
+			return r, nil
+		}
+	}
+	return c.scanRegions(tikv.NewBackofferWithVars(ctx, cachePatience, nil), keyRange{key, t.end}, regionBatch)
+}
+
+// readAhead is regionsFrom for neighbouring tasks too, so one at a time may do it. It
+// gives up at once, with nil, since what is wrong may concern the neighbours only.
+func (c *Client) readAhead(ctx context.Context, key []byte) []knownRegion {
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return nil
+	}
+	if r := c.cachedRegion(key); r != nil {
+		return r
+	}
+	regions, err := c.scanRegions(tikv.NewNoopBackoff(ctx), keyRange{start: key}, aheadBatch)
+	if err != nil {
+		return nil // scanRegions without neighbours says what is wrong
+	}
+	return regions
+}
+
+func (c *Client) cachedRegion(key []byte) []knownRegion {
+	loc := c.cfg.Store.GetRegionCache().TryLocateKey(key)
+	if loc == nil {
+		return nil
+	}
+	return []knownRegion{{keyRange{loc.StartKey, loc.EndKey}, loc.Region}}
+}
+
+func (c *Client) scanRegions(bo *tikv.Backoffer, r keyRange, limit int) ([]knownRegion, error) {
+	regions, err := c.cfg.Store.GetRegionCache().BatchLoadRegionsWithKeyRange(bo, r.start, r.end, limit)
+	if err != nil {
+		return nil, err
+	}
+	known := make([]knownRegion, len(regions))
+	for i, r := range regions {
+		known[i] = knownRegion{keyRange{r.StartKey(), r.EndKey()}, r.VerID()}
+	}
+	return known, nil
 }
 
 // assign locks the region's part of the span and sends the request, unless the

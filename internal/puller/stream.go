@@ -38,7 +38,10 @@ type stream struct {
 		cancels  []cancelRequest
 		scanning int           // requests sent whose scan has not ended
 		idleAt   time.Duration // stream clock: when the last region left
-		cancel   context.CancelFunc
+		// inspectAt: until then, on the stream clock, no region can have been silent for
+		// too long, nor its deregistration unconfirmed.
+		inspectAt time.Duration
+		cancel    context.CancelFunc
 	}
 
 	// Owned by the receiving goroutine.
@@ -117,6 +120,7 @@ func (s *stream) stop(r *region, err *regionError) {
 		return
 	}
 	r.state, r.stopErr, r.stoppedAt = regionStopping, err, s.clock.now()
+	s.mu.inspectAt = min(s.mu.inspectAt, r.stoppedAt+s.client.cfg.DeregisterTimeout)
 	if s.only != nil {
 		s.endLocked(err)
 		return
@@ -357,26 +361,15 @@ func (s *stream) receive(feed grpc.ClientStream) error {
 	}
 }
 
-// inspect is called now and then. It gives up regions that receive nothing, the
-// stream itself if the store does not confirm a deregistration, and reports whether the
-// stream has been of no use for a while, in which case it has ended.
+// inspect is called now and then. It gives up regions that receive nothing, and the
+// stream itself if the store does not confirm a deregistration, or if the stream
+// has been of no use for a while.
 func (s *stream) inspect(cfg *Config) {
 	s.mu.Lock()
 	now := s.clock.now()
 	var silent []*region
-	for _, fs := range s.mu.subs {
-		for _, r := range fs.regions {
-			switch {
-			case r.state == regionStopping:
-				if now-r.stoppedAt > cfg.DeregisterTimeout {
-					s.endLocked(fmt.Errorf("store did not confirm within %s that region %d is deregistered", cfg.DeregisterTimeout, r.id()))
-				}
-			case !r.sent:
-			case r.scanning && now-r.lastSeen > scanPatience*cfg.SilentRegionTimeout,
-				!r.scanning && now-r.lastSeen > cfg.SilentRegionTimeout:
-				silent = append(silent, r)
-			}
-		}
+	if now >= s.mu.inspectAt {
+		silent = s.inspectRegionsLocked(cfg, now)
 	}
 	if s.mu.regions == 0 && now-s.mu.idleAt > cfg.IdleStreamTimeout {
 		s.endLocked(nil)
@@ -385,6 +378,39 @@ func (s *stream) inspect(cfg *Config) {
 	for _, r := range silent {
 		s.stop(r, &regionError{kind: kindSilent, err: fmt.Errorf("nothing received for %s", cfg.SilentRegionTimeout)})
 	}
+}
+
+// inspectRegionsLocked returns the regions that have been silent for too long, and
+// sets inspectAt to when the next can have been: with regular heartbeats not much
+// less than the timeout from now, so that looking at very many regions does not
+// matter. Whatever happens to a region until then puts that off, except stop: a
+// request that is sent, and the end of a scan, are a sign of life.
+func (s *stream) inspectRegionsLocked(cfg *Config, now time.Duration) (silent []*region) {
+	s.mu.inspectAt = now + cfg.SilentRegionTimeout
+	for _, fs := range s.mu.subs {
+		for _, r := range fs.regions {
+			var due time.Duration
+			switch {
+			case r.state == regionStopping:
+				due = r.stoppedAt + cfg.DeregisterTimeout
+			case !r.sent:
+				continue
+			case r.scanning:
+				due = r.lastSeen + scanPatience*cfg.SilentRegionTimeout
+			default:
+				due = r.lastSeen + cfg.SilentRegionTimeout
+			}
+			switch {
+			case now <= due:
+				s.mu.inspectAt = min(s.mu.inspectAt, due)
+			case r.state == regionStopping:
+				s.endLocked(fmt.Errorf("store did not confirm within %s that region %d is deregistered", cfg.DeregisterTimeout, r.id()))
+			default:
+				silent = append(silent, r)
+			}
+		}
+	}
+	return silent
 }
 
 // scanPatience multiplies SilentRegionTimeout for a region whose scan has not
