@@ -325,6 +325,8 @@ func (p *Pipeline) endSpan(s *tableSpan) {
 	if sub != nil {
 		sub.Close()
 	}
+	p.cfg.Sorters.Reserve(-s.heldBytes) // no worker has the span
+	s.held, s.heldBytes = nil, 0
 	if err := s.sorter.Close(); err != nil {
 		p.log.Warn("close sorter", "table_id", s.physicalID, "error", err)
 	}

@@ -16,6 +16,12 @@ type tableSpan struct {
 	physicalID int64
 	sorter     *sorter.Sorter
 
+	// held are changes of a transaction that did not fit into the last batch, the
+	// rest of which is in the sorter; heldBytes is reserved for them. They are the
+	// worker's that has the span.
+	held      []rawkv.Entry
+	heldBytes int64
+
 	// The fields below are guarded by pipeline.mu.
 
 	// table is the schema that the span was last known under, for status and

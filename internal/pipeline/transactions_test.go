@@ -102,6 +102,47 @@ func TestTransactionIsNeverSplit(t *testing.T) {
 	})
 }
 
+// A transaction that fits into a batch is not cut at its edge; a larger one fills
+// batches.
+func TestBatchesEndWithTransactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var calls []string
+		w.run(func(c *pipeline.Config) {
+			c.BatchRows = 4
+			c.Sink = &callSink{world: w, calls: &calls}
+		})
+		w.putRows(1, 110, 3)
+		w.putRows(1, 111, 3)
+		w.putRows(1, 112, 1)
+		w.putRows(1, 113, 9)
+		w.putRows(1, 114, 2)
+		w.resolveAll(130)
+		w.wantCheckpoint(130)
+		want := []string{"110 110 110", "111 111 111 112", "113 113 113 113", "113 113 113 113", "113 114 114"}
+		if !slices.Equal(calls, want) {
+			t.Errorf("calls %q, want %q", calls, want)
+		}
+		_ = w.stop()
+	})
+}
+
+// callSink notes the commit ts of each call.
+type callSink struct {
+	*world
+	calls *[]string
+}
+
+// WriteRows implements sink.Sink.
+func (s *callSink) WriteRows(_ context.Context, rows []*event.RowChanged) error {
+	var line []string
+	for _, r := range rows {
+		line = append(line, fmt.Sprint(r.CommitTs))
+	}
+	s.locked(func() { *s.calls = append(*s.calls, strings.Join(line, " ")) })
+	return nil
+}
+
 // putRows delivers rows of one transaction.
 func (w *world) putRows(table int64, commit event.Ts, rows int) {
 	var kvs []event.RawKV

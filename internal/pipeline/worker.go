@@ -59,11 +59,9 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 		p.settle(s, 0)
 		return nil
 	}
-	var written event.Ts
-	var err error
-	w.taken, written, err = s.sorter.Take(w.taken[:0], limit, p.cfg.BatchRows, p.cfg.BatchBytes)
+	written, err := w.takeBatch(s, limit)
 	if err != nil {
-		return fmt.Errorf("sort changes of %s: %w", p.nameOf(s), err)
+		return err
 	}
 	var inFlight int64
 	for i := range w.taken {
@@ -99,6 +97,38 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 	}
 	p.settle(s, written)
 	return nil
+}
+
+// takeBatch takes the next batch of a span into w.taken. A transaction that does not fit
+// into the rest of a batch is held for the next, where its other rows are.
+func (w *worker) takeBatch(s *tableSpan, limit event.Ts) (written event.Ts, err error) {
+	p := w.p
+	w.taken = append(w.taken[:0], s.held...)
+	p.cfg.Sorters.Reserve(-s.heldBytes)
+	rows, bytes := p.cfg.BatchRows-len(s.held), p.cfg.BatchBytes-s.heldBytes
+	clear(s.held)
+	s.held, s.heldBytes = s.held[:0], 0
+	w.taken, written, err = s.sorter.Take(w.taken, limit, max(rows, 1), max(bytes, 1))
+	if err != nil {
+		return 0, fmt.Errorf("sort changes of %s: %w", p.nameOf(s), err)
+	}
+	if len(w.taken) == 0 || written >= w.taken[len(w.taken)-1].CommitTs {
+		return written, nil
+	}
+	cut := len(w.taken) - 1 // where the transaction begins of which there is more
+	for cut > 0 && w.taken[cut-1].CommitTs == w.taken[cut].CommitTs {
+		cut--
+	}
+	if cut > 0 {
+		s.held = append(s.held, w.taken[cut:]...)
+		clear(w.taken[cut:])
+		w.taken = w.taken[:cut]
+		for i := range s.held {
+			s.heldBytes += s.held[i].Size()
+		}
+		p.cfg.Sorters.Reserve(s.heldBytes)
+	}
+	return written, nil
 }
 
 // mountedFactor is what a change takes in memory while it is written, in sizes of
