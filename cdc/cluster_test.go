@@ -108,7 +108,7 @@ func (c *captures) join() *clusterNode {
 	}
 	c.t.Cleanup(func() { n.up.Close() })
 	n.Capture, err = cdc.NewCapture(cdc.CaptureConfig{
-		Upstream: n.up, Etcd: n.etcd, SessionTTL: 2 * time.Second, DataDir: c.t.TempDir(), ID: n.id, Address: n.id + ":8300",
+		Upstream: n.up, Etcd: n.etcd, SessionTTL: 4 * time.Second, DataDir: c.t.TempDir(), ID: n.id, Address: n.id + ":8300",
 		Openers: sink.Openers{"test": func(context.Context, *url.URL, sink.Config) (sink.Sink, io.Closer, error) {
 			return writer{n.id, c.target}, closeFunc(func() {}), nil
 		}},

@@ -27,13 +27,14 @@ func startServer(t *testing.T, args ...string) (c *cdctest.Cluster, url string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir() // before the cleanup below is known, so that it is removed after
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &firstLine{line: make(chan string, 1)}
 	ended := make(chan int, 1)
 	var stderr lockedBuffer
 	go func() {
 		ended <- run(ctx, append([]string{
-			"server", "--standalone", "--pd", c.PDAddr(), "--addr", "127.0.0.1:0", "--data-dir", t.TempDir(),
+			"server", "--standalone", "--pd", c.PDAddr(), "--addr", "127.0.0.1:0", "--data-dir", dir,
 		}, args...), out, &stderr)
 	}()
 	t.Cleanup(func() {
