@@ -24,11 +24,17 @@ type changefeedMetrics struct {
 	now     func() time.Time
 
 	mu    sync.Mutex
-	known map[string]bool // changefeeds of the last collection
+	known map[string]*errorCount // changefeeds of the last collection
 	// owned is for how many seconds this capture has been the owner, as far as
 	// collections have seen it.
 	owned     float64
 	collected time.Time
+}
+
+// errorCount is how many errors of a changefeed collections have seen.
+type errorCount struct {
+	n    float64
+	last time.Time
 }
 
 func newChangefeedMetrics(c capture, forget func(string)) *changefeedMetrics {
@@ -45,6 +51,7 @@ var (
 	statusDesc        = prometheus.NewDesc("ticdc_owner_status", "State of a changefeed: 0 normal, 1 pending, 2 failed, 3 stopped, 4 finished, 6 warning.", perChangefeed, nil)
 	ownershipDesc     = prometheus.NewDesc("ticdc_owner_ownership_counter", "Seconds for which this capture has been the owner.", nil, nil)
 	tablesDesc        = prometheus.NewDesc("ticdc_processor_num_of_tables", "Tables and partitions that this capture follows.", perChangefeed, nil)
+	exitErrorDesc     = prometheus.NewDesc("ticdc_processor_exit_with_error_count", "Errors that ended a changefeed's work, or failed it.", perChangefeed, nil)
 	inMemoryDesc      = prometheus.NewDesc("ticdc_sorter_in_memory_data_size_gauge", "Bytes that a changefeed holds in memory.", perChangefeed, nil)
 	onDiskDesc        = prometheus.NewDesc("ticdc_sorter_on_disk_data_size_gauge", "Bytes that a changefeed holds on disk.", perChangefeed, nil)
 	outputDesc        = prometheus.NewDesc("ticdc_sorter_output_event_count", "Rows that a changefeed has written since it was started.", perChangefeed, nil)
@@ -56,7 +63,7 @@ var (
 func (m *changefeedMetrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		checkpointTsDesc, checkpointLagDesc, resolvedTsDesc, resolvedLagDesc, statusDesc, ownershipDesc,
-		tablesDesc, inMemoryDesc, onDiskDesc, outputDesc, slowTableLagDesc, slowTableIDDesc,
+		tablesDesc, exitErrorDesc, inMemoryDesc, onDiskDesc, outputDesc, slowTableLagDesc, slowTableIDDesc,
 	} {
 		out <- d
 	}
@@ -73,7 +80,7 @@ func (m *changefeedMetrics) Collect(out chan<- prometheus.Metric) {
 	if err != nil {
 		return // the capture is starting, or not the owner
 	}
-	m.forgetOthers(feeds)
+	errors := m.countErrors(feeds)
 	for i := range feeds {
 		f := &feeds[i]
 		gauge := func(desc *prometheus.Desc, value float64) {
@@ -91,6 +98,7 @@ func (m *changefeedMetrics) Collect(out chan<- prometheus.Metric) {
 				gauge(tablesDesc, float64(len(task.TableIDs)))
 			}
 		}
+		out <- prometheus.MustNewConstMetric(exitErrorDesc, prometheus.CounterValue, errors[f.Spec.ID], "default", f.Spec.ID)
 		gauge(inMemoryDesc, float64(f.Status.MemoryBytes))
 		gauge(onDiskDesc, float64(f.Status.SpilledBytes))
 		out <- prometheus.MustNewConstMetric(outputDesc, prometheus.CounterValue, float64(f.Status.Rows), "default", f.Spec.ID)
@@ -111,20 +119,30 @@ func (m *changefeedMetrics) ownedSeconds(now time.Time, owner bool) float64 {
 	return m.owned
 }
 
-// forgetOthers drops the metrics of changefeeds that were removed.
-func (m *changefeedMetrics) forgetOthers(feeds []cdc.ChangefeedInfo) {
+// countErrors counts the errors that changefeeds show and have not shown before,
+// and drops the metrics of changefeeds that were removed.
+func (m *changefeedMetrics) countErrors(feeds []cdc.ChangefeedInfo) map[string]float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	present := map[string]bool{}
+	counts, present := map[string]float64{}, map[string]*errorCount{}
 	for i := range feeds {
-		present[feeds[i].Spec.ID] = true
+		f := &feeds[i]
+		c := m.known[f.Spec.ID]
+		if c == nil {
+			c = &errorCount{}
+		}
+		if f.Error != nil && f.Error.Time.After(c.last) {
+			c.n, c.last = c.n+1, f.Error.Time
+		}
+		counts[f.Spec.ID], present[f.Spec.ID] = c.n, c
 	}
 	for id := range m.known {
-		if !present[id] {
+		if present[id] == nil {
 			m.forget(id)
 		}
 	}
 	m.known = present
+	return counts
 }
 
 func lagSeconds(now time.Time, ts event.Ts) float64 {
