@@ -69,12 +69,12 @@ playground: $(PLAYGROUND) ## build the playground: TiDB, PD and TiKV's protocol 
 $(KAFKA): internal/kafkabroker/pom.xml
 	@echo "fetching Apache Kafka from Maven Central: about 90 MB"
 	@mvn -B -q -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@)
-	@touch $@
+	@test -d $@ && touch $@
 
 $(REGISTRY): internal/kafkabroker/registry/pom.xml
 	@echo "fetching the schema registry Apicurio from Maven Central: about 140 MB"
-	@mvn -B -q -f $< dependency:unpack-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@)
-	@touch $@
+	@mvn -B -q -f $< dependency:unpack-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $@) -DmarkersDirectory=$(abspath $@)/markers
+	@test -d $@ && touch $@
 
 # The binary is built anew when a source file of the playground has changed.
 PLAYGROUND_SOURCES := $(shell find examples/playground -name '*.go' -not -name '*_test.go') examples/playground/go.mod examples/playground/go.sum
