@@ -17,6 +17,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/canal"
 	"github.com/tidbcdc/tidbcdc/sink/codec/canaljson"
+	"github.com/tidbcdc/tidbcdc/sink/codec/debezium"
 	"github.com/tidbcdc/tidbcdc/sink/codec/openprotocol"
 	"github.com/tidbcdc/tidbcdc/sink/kafka"
 	"github.com/tidbcdc/tidbcdc/sink/kafka/consumer"
@@ -123,6 +124,24 @@ func TestWatermarks(t *testing.T) {
 		if row.Table.ID == 0 || row.PhysicalTableID != row.Table.ID || len(row.Key) == 0 || row.Table != r.rows[0].Table && len(r.ddls) == 0 {
 			t.Errorf("a row of table %d, %d with the key %x", row.Table.ID, row.PhysicalTableID, row.Key)
 		}
+	}
+}
+
+// TestTruncateOfDebezium: a message that lists no change of a table empties it all
+// the same.
+func TestTruncateOfDebezium(t *testing.T) {
+	p := producer(t, "emptied", 1)
+	e := debezium.NewEncoder(debezium.Config{TiDBExtension: true})
+	ddl := &event.DDL{CommitTs: 3, Type: event.DDLTruncateTable, Query: "TRUNCATE TABLE orders", Schema: "shop", PreTable: orders, Table: orders}
+	send(t, p, e, message{0, insert(2, 1, "a")}, message{0, ddl}, message{0, event.Ts(5)})
+	cfg := source(t, "emptied", "protocol=debezium&enable-tidb-extension=true", sink.Options{})
+	cfg.TargetTs = 5
+	r, _, err := consume(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.ddls) != 1 || r.ddls[0].Type != event.DDLTruncateTable || r.ddls[0].Table == nil || r.ddls[0].Table.Name() != "shop.orders" || len(r.ddls[0].Changes) != 1 {
+		t.Errorf("got %+v", r.ddls)
 	}
 }
 

@@ -49,6 +49,10 @@ func (t *tables) complete(ddl *event.DDL) *event.DDL {
 		}
 		set(kind, before, nil)
 	case *ast.TruncateTableStmt:
+		if before == nil { // Debezium does not count it as a change of the table
+			before = t.named(ddl.Schema, s.Table)
+			after = before
+		}
 		set(event.DDLTruncateTable, before, after)
 	case *ast.RenameTableStmt:
 		t.rename(&out, s.TableToTables)
