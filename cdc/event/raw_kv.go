@@ -32,9 +32,3 @@ type RawKV struct {
 	OldValue          []byte
 	StartTs, CommitTs Ts
 }
-
-// Size returns the bytes that the change holds in memory, for quotas.
-func (kv *RawKV) Size() int64 {
-	const overhead = 104 // the struct itself
-	return int64(overhead + len(kv.Key) + len(kv.Value) + len(kv.OldValue))
-}

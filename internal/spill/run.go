@@ -81,7 +81,7 @@ func (r *Run) Suspend() { r.reading = nil }
 // those of a buffer, and large values are missing.
 func (r *Run) Head() *event.RawKV { return &r.reading.head.kv }
 
-// HeadSize returns [event.RawKV.Size] of the next change, large values included.
+// HeadSize returns [rawkv.Entry.Size] of the next change, large values included.
 func (r *Run) HeadSize() int64 { return r.reading.head.size() }
 
 // Take returns the next change of an open run, with bytes of its own.

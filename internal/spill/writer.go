@@ -31,7 +31,7 @@ func (w *Writer) Append(kv *event.RawKV) error {
 		return w.err
 	}
 	if !fits(kv) {
-		return fmt.Errorf("write %s: change of %d bytes committed at %d is too large", w.file.name, kv.Size(), kv.CommitTs)
+		return fmt.Errorf("write %s: change of %d bytes committed at %d is too large", w.file.name, len(kv.Key)+len(kv.Value)+len(kv.OldValue), kv.CommitTs)
 	}
 	values := len(kv.Value) + len(kv.OldValue)
 	large := values > largeValues

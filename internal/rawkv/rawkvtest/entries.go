@@ -1,4 +1,4 @@
-// Package rawkvtest turns changes from one form into the other, for tests.
+// Package rawkvtest makes entries for tests.
 package rawkvtest
 
 import (
@@ -19,13 +19,4 @@ func Pack(t testing.TB, kvs ...event.RawKV) []rawkv.Entry {
 		}
 	}
 	return entries
-}
-
-// Unpack returns entries as changes.
-func Unpack(entries []rawkv.Entry) []event.RawKV {
-	var kvs []event.RawKV
-	for i := range entries {
-		kvs = append(kvs, entries[i].RawKV())
-	}
-	return kvs
 }
