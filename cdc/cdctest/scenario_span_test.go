@@ -425,7 +425,9 @@ func TestNeighbours(t *testing.T) {
 	for i := range spans - 1 {
 		w.normal(w.RegionAt(keys[i]).ID, nil)
 	}
-	if n := w.RegionScans() - scans; n > 2 {
+	// One will do for all, unless workers get their turn in another order than they took tasks.
+	const workers = 8
+	if n := w.RegionScans() - scans; n > workers {
 		t.Errorf("PD was asked %d times for the regions of %d spans", n, spans-1)
 	}
 	left, right := w.Split(w.table.Key(10*spans + 5))

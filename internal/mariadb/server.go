@@ -110,6 +110,9 @@ func (s *Server) install(ctx context.Context) error {
 	args := []string{
 		"--no-defaults", "--datadir=" + s.data(), "--auth-root-authentication-method=normal",
 		"--skip-test-db", "--innodb-log-file-size=16M", "--innodb-fast-shutdown=0",
+		// At its start a server deletes the temporary tables that it finds, and ends if
+		// another server in the same folder was faster.
+		"--tmpdir=" + s.dir,
 	}
 	cmd := exec.CommandContext(ctx, installer, append(args, asRoot()...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -132,7 +135,7 @@ func (s *Server) args() []string {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{
 		"--no-defaults", "--datadir=" + s.data(), "--bind-address=127.0.0.1", "--port=" + port,
-		"--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"),
+		"--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"), "--tmpdir=" + s.dir,
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
 		"--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M", "--innodb-flush-log-at-trx-commit=1",
 		"--skip-log-bin", "--skip-name-resolve", "--max-connections=500",
