@@ -32,13 +32,12 @@ type reading struct {
 	entries []byte // of the first block, after head
 }
 
-// Reader returns a run with the same changes that is read by itself, more than
-// once if need be: they stay on disk until r is released, and what Reader returns
-// is never released. It is suspended at first.
+// Reader returns a run with the changes that r has not come to, which is read by
+// itself, more than once if need be: they stay on disk until r is released, and what
+// Reader returns is never released. It is suspended at first. Another goroutine may
+// release r meanwhile; then reading fails.
 func (r *Run) Reader() *Run {
-	c := *r
-	c.reading = nil
-	return &c
+	return &Run{file: r.file, start: r.start, offset: r.offset, end: r.end, index: r.index, rows: r.rows, next: r.next}
 }
 
 // Rows returns how many changes were written.

@@ -133,6 +133,27 @@ func TestRunsComeBack(t *testing.T) {
 	}
 }
 
+// A run is read by several, and given up by who closes what it is for.
+func TestReaders(t *testing.T) {
+	s, _ := newStore(t, nil)
+	want := changes(300, rand.New(rand.NewPCG(1, 1)))
+	run := write(t, s, want)[0]
+	for range 2 {
+		if got, err := read(run.Reader(), 1<<12, never); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%d changes came back, %v", len(got), err)
+		}
+	}
+	released := make(chan error)
+	go func() { released <- run.Release() }()
+	reader := run.Reader() // the race detector sees what they share
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+	if _, err := read(reader, 1<<12, never); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reading what was released: %v", err)
+	}
+}
+
 // Many runs are read side by side, so each must do with little.
 func TestMemoryOfReading(t *testing.T) {
 	s, _ := newStore(t, nil)
