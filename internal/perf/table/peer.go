@@ -18,8 +18,9 @@ type comparison struct {
 // comparisons are in the order of a row's way. narrow is sysbench's row (196
 // bytes), wide has 44 columns of all types.
 var comparisons = []comparison{
-	{"decode, match, emit: prewrite and commit", "Handle/live", 1014, 200},
-	{"decode, match, emit: a scanned row", "Handle/scan", 0, 200},
+	{"decode, match, emit: prewrite and commit", "Handle/heap=64MiB/live", 1014, 200},
+	{"the same in a program that holds nothing", "Handle/heap=0MiB/live", 1014, 0},
+	{"decode, match, emit: a scanned row", "Handle/heap=64MiB/scan", 0, 200},
 	{"sort in memory", "Sorter/resolve-every=65536/txn=1", 4192, 150},
 	{"sort through disk", "Spilled/txn=1", 4192, 1000},
 	{"mount narrow insert", "Mount/narrow.insert", 2326, 200},
