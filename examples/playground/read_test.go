@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pingcap/tidb/pkg/util/codec"
@@ -194,4 +197,57 @@ func flushed(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// TestSnapshotOfTransfers: sessions move money between accounts, in one-phase and
+// async commits; whoever looks sees all of it, at any moment and in the end.
+func TestSnapshotOfTransfers(t *testing.T) {
+	const accounts, balance, sessions, looks = 10, 1000, 3, 2000
+	name, _ := createTable(t, "id INT PRIMARY KEY, balance BIGINT NOT NULL")
+	for id := range accounts {
+		exec(t, fmt.Sprintf("INSERT INTO %s VALUES (%d, %d)", name, id, balance))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	var transfers atomic.Int64
+	for session := range sessions {
+		group.Go(func() {
+			for rng := rand.New(rand.NewPCG(1, uint64(session))); ctx.Err() == nil; {
+				if err := transfer(ctx, name, rng.IntN(accounts), rng.IntN(accounts)); err == nil {
+					transfers.Add(1)
+				}
+			}
+		})
+	}
+	for look := range looks {
+		var sum int
+		if err := env.db.QueryRowContext(ctx, "SELECT SUM(balance) FROM "+name).Scan(&sum); err != nil {
+			t.Error(err)
+			break
+		}
+		if sum != accounts*balance {
+			t.Errorf("look %d, %d transfers: the balances sum up to %d, want %d", look, transfers.Load(), sum, accounts*balance)
+			break
+		}
+	}
+	stop()
+	group.Wait()
+	var sum int
+	if err := env.db.QueryRowContext(t.Context(), "SELECT SUM(balance) FROM "+name).Scan(&sum); err != nil || sum != accounts*balance {
+		t.Errorf("after %d transfers the balances sum up to %d, want %d; %v", transfers.Load(), sum, accounts*balance, err)
+	}
+}
+
+func transfer(ctx context.Context, table string, from, to int) error {
+	tx, err := env.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, part := range [][2]int{{from, -1}, {to, 1}} {
+		add := fmt.Sprintf("INSERT INTO %s VALUES (%d, %d) ON DUPLICATE KEY UPDATE balance = balance + VALUES(balance)", table, part[0], part[1])
+		if _, err := tx.ExecContext(ctx, add); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
 }

@@ -40,6 +40,10 @@ type engine struct {
 		sync.RWMutex
 		closed bool
 	}
+
+	// committing is held for reading by prewrites from before their transaction may get
+	// its commit ts until its locks, or versions, can be seen; see awaitCommits.
+	committing sync.RWMutex
 }
 
 var errEngineClosed = errors.New("engine is closed")

@@ -77,8 +77,25 @@ func (e *engine) readLock(key []byte, ts uint64, ctx *kvrpcpb.Context) (value []
 	}
 }
 
+// awaitCommits waits for prewrites of one-phase and async commits that are at work, as
+// the start of every snapshot read. The engine asks PD for their commit ts before it
+// writes a lock, where TiKV has locks in memory meanwhile; so a reader could have a
+// later ts and find neither the lock nor the new version.
+func (e *engine) awaitCommits() {
+	e.committing.Lock()
+	//lint:ignore SA2001 those that come later get a later commit ts
+	e.committing.Unlock()
+}
+
+// KvScan reads keys in order.
+func (s *storeService) KvScan(ctx context.Context, req *kvrpcpb.ScanRequest) (*kvrpcpb.ScanResponse, error) {
+	s.engine.awaitCommits()
+	return s.Server.KvScan(ctx, req)
+}
+
 // KvGet reads a key through an iterator.
 func (s *storeService) KvGet(ctx context.Context, req *kvrpcpb.GetRequest) (*kvrpcpb.GetResponse, error) {
+	s.engine.awaitCommits()
 	if req.GetContext().GetIsolationLevel() == kvrpcpb.IsolationLevel_RCCheckTS {
 		return s.Server.KvGet(ctx, req) // reads the newest version
 	}
@@ -104,6 +121,7 @@ func (s *storeService) KvGet(ctx context.Context, req *kvrpcpb.GetRequest) (*kvr
 
 // KvBatchGet reads keys through one iterator.
 func (s *storeService) KvBatchGet(ctx context.Context, req *kvrpcpb.BatchGetRequest) (*kvrpcpb.BatchGetResponse, error) {
+	s.engine.awaitCommits()
 	if len(req.Keys) == 0 || req.GetContext().GetIsolationLevel() == kvrpcpb.IsolationLevel_RCCheckTS {
 		return s.Server.KvBatchGet(ctx, req)
 	}
@@ -148,6 +166,7 @@ func (s *storeService) KvBatchGet(ctx context.Context, req *kvrpcpb.BatchGetRequ
 // Coprocessor keeps the executor from point reads. The executor knows a point by
 // the shape of its range, so such a range is cut in two that have another shape.
 func (s *storeService) Coprocessor(ctx context.Context, req *coprocessor.Request) (*coprocessor.Response, error) {
+	s.engine.awaitCommits()
 	req.Ranges = cutPoints(req.Ranges)
 	for _, t := range req.Tasks {
 		t.Ranges = cutPoints(t.Ranges)

@@ -43,11 +43,14 @@ func (s *storeService) checkContext(ctx *kvrpcpb.Context) *errorpb.Error {
 	return e
 }
 
-// KvPrewrite holds the resolved ts back while the engine chooses a commit ts.
+// KvPrewrite holds the resolved ts and snapshot reads back while the engine chooses a
+// commit ts.
 func (s *storeService) KvPrewrite(ctx context.Context, req *kvrpcpb.PrewriteRequest) (*kvrpcpb.PrewriteResponse, error) {
 	if req.UseAsyncCommit || req.TryOnePc {
 		seq := s.store.cluster.hub.enterPrewrite(req.StartVersion)
 		defer s.store.cluster.hub.leavePrewrite(seq)
+		s.engine.committing.RLock()
+		defer s.engine.committing.RUnlock()
 	}
 	return s.Server.KvPrewrite(ctx, req)
 }
