@@ -123,7 +123,9 @@ func TestEtcdIsAway(t *testing.T) {
 	c.await("both have tables", func() bool { return c.has(4, "c1", "c2") })
 	c.settledAfter(func() {})
 
-	c.etcd.Kill()
+	if err := c.etcd.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	ts := tables[0].Insert(1_000_000, "while etcd is away")
 	c.await("a change arrives without etcd", func() bool { return !c.target.lacks(tables[0].ID(), ts) })
 	if err := c.etcd.Restart(t.Context()); err != nil {
@@ -132,7 +134,9 @@ func TestEtcdIsAway(t *testing.T) {
 	c.settledAfter(func() {})
 
 	// Now for longer than leases last.
-	c.etcd.Kill()
+	if err := c.etcd.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	c.await("the captures give up", func() bool {
 		return !slices.ContainsFunc(c.nodes, func(n *clusterNode) bool { return n.Health(t.Context()) == nil })
 	})

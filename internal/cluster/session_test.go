@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"syscall"
 	"testing"
 	"time"
 
@@ -81,7 +80,8 @@ func TestSessionEndsBeforeTheLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cancel()
-	if err := server.Signal(syscall.SIGSTOP); err != nil {
+	resume, err := server.Pause()
+	if err != nil {
 		t.Fatal(err)
 	}
 	stopped := time.Now() // the lease ends ttl after an earlier moment at the soonest
@@ -98,7 +98,7 @@ func TestSessionEndsBeforeTheLease(t *testing.T) {
 	if _, _, err := s.Bound(t.Context()); !errors.Is(err, ErrSessionLost) {
 		t.Errorf("a write may begin: %v", err)
 	}
-	if err := server.Signal(syscall.SIGCONT); err != nil {
+	if err := resume(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Check(); err == nil {

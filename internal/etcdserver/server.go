@@ -6,13 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // ErrMissing is wrapped by what Find returns if etcd is not installed.
@@ -46,8 +45,7 @@ type Server struct {
 	Addr string
 
 	binary, dir, peer string
-	cmd               *exec.Cmd
-	exited            chan error // one value when cmd has ended, then closed
+	process           *child.Process
 }
 
 // Start runs a new etcd until Close. ctx bounds the starting only.
@@ -64,7 +62,7 @@ func Start(ctx context.Context) (*Server, error) {
 	// Another process may take a port that was free a moment ago.
 	const attempts = 5
 	for range attempts {
-		if s.Addr, s.peer, err = freeAddrs(); err != nil {
+		if err = child.FreeAddrs(&s.Addr, &s.peer); err != nil {
 			break
 		}
 		if err = s.Restart(ctx); err == nil || ctx.Err() != nil {
@@ -77,85 +75,32 @@ func Start(ctx context.Context) (*Server, error) {
 	return s, nil
 }
 
-func freeAddrs() (client, peer string, err error) {
-	var addrs [2]string
-	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", fmt.Errorf("find a free port: %w", err)
-		}
-		defer func() { _ = l.Close() }()
-		addrs[i] = l.Addr().String()
-	}
-	return addrs[0], addrs[1], nil
-}
-
 // Restart kills the server if it runs, and starts it again on the same data.
 func (s *Server) Restart(ctx context.Context) error {
-	s.Kill()
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+	if err := s.Kill(); err != nil {
+		return err
 	}
-	defer func() { _ = log.Close() }() // the child has its own
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	client, peer := "http://"+s.Addr, "http://"+s.peer
 	cmd := exec.Command(s.binary, "--name=one", "--data-dir="+filepath.Join(s.dir, "data"),
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=one="+peer)
-	cmd.SysProcAttr = childAttributes()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", s.binary, err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait(); close(exited) }()
-	s.cmd, s.exited = cmd, exited
-	return s.awaitHealth(ctx)
-}
-
-func (s *Server) awaitHealth(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/health", nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", s.Addr, context.Cause(ctx))
-		case err := <-s.exited:
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			return fmt.Errorf("etcd ended: %w: %s", err, log)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	var err error
+	s.process, err = child.Start(ctx, cmd, child.Says("ready to serve client requests"))
+	return err
 }
 
 // Kill ends the server as kill -9 does. It does nothing if it does not run.
-func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	for range s.exited {
-	}
-	s.cmd = nil
-}
+func (s *Server) Kill() error { return s.process.Kill() }
 
-// Signal sends a signal, such as SIGSTOP and SIGCONT.
-func (s *Server) Signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
+// Pause stops the server's process where it is: connections stay open and
+// nothing answers. Call resume.
+func (s *Server) Pause() (resume func() error, err error) { return s.process.Pause() }
 
 // Close ends the server and removes its data.
 func (s *Server) Close() error {
-	s.Kill()
-	return os.RemoveAll(s.dir)
+	return errors.Join(s.Kill(), os.RemoveAll(s.dir))
 }
 
 // memoryDir is where files are in memory, or else "". etcd syncs every write, and a

@@ -12,19 +12,17 @@
 package kafkabroker
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // Options say how to start a server. The zero value is valid.
@@ -43,7 +41,7 @@ type Options struct {
 	Log io.Writer
 }
 
-// Server is a running Kafka. Kill, Stop, Restart and Close are for one goroutine
+// Server is a running Kafka. Kill, Restart and Close are for one goroutine
 // at a time.
 type Server struct {
 	// Addr is host:port without authentication or encryption. A restart keeps it
@@ -60,8 +58,7 @@ type Server struct {
 	java, classPath, dir string
 	options              Options
 	controller           string
-	cmd                  *exec.Cmd
-	exited               chan error // one value when cmd has ended, then closed
+	process              *child.Process
 }
 
 // Start makes a new data directory and runs a server on it until Close. ctx
@@ -94,13 +91,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 // format chooses the ports, writes the settings and makes the data directory.
 func (s *Server) format(ctx context.Context) error {
-	for _, addr := range []*string{&s.Addr, &s.SASLAddr, &s.SASLTLSAddr, &s.TLSAddr, &s.controller} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
-		}
-		*addr = l.Addr().String()
-		defer func() { _ = l.Close() }()
+	if err := child.FreeAddrs(&s.Addr, &s.SASLAddr, &s.SASLTLSAddr, &s.TLSAddr, &s.controller); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(s.data()); err != nil {
 		return fmt.Errorf("format: %w", err)
@@ -202,113 +194,25 @@ func tier(class string) string {
 	return "1"
 }
 
-// Restart starts the server again after Kill or Stop, on the same data and
+// Restart starts the server again after Kill, on the same data and
 // addresses, and waits until it accepts connections.
-func (s *Server) Restart(ctx context.Context) error {
-	if s.cmd != nil {
+func (s *Server) Restart(ctx context.Context) (err error) {
+	if s.process.PID() != 0 {
 		return errors.New("restart Kafka: it is running")
 	}
 	cmd := s.command(context.WithoutCancel(ctx), "kafka.Kafka", s.path("server.properties"))
-	cmd.SysProcAttr = childAttributes()
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("run %s: %w", s.java, err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("run %s: %w", s.java, err)
-	}
-	s.cmd, s.exited = cmd, make(chan error, 1)
-	ready := make(chan string, 1)
-	// Ends with the process, whose output then is at its end.
-	go func(exited chan<- error) {
-		ready <- readUntilReady(output, s.log())
-		close(ready)
-		_, _ = io.Copy(s.log(), output)
-		exited <- cmd.Wait()
-		close(exited)
-	}(s.exited)
-	select {
-	case problem := <-ready:
-		if problem == "" {
-			return nil
-		}
-		return errors.Join(fmt.Errorf("kafka ended before it was ready: %s", problem), s.Kill())
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("wait for Kafka: %w", context.Cause(ctx)), s.Kill())
-	}
-}
-
-func (s *Server) log() io.Writer {
-	if s.options.Log == nil {
-		return io.Discard
-	}
-	return s.options.Log
-}
-
-// readUntilReady returns "" when the server says that it has started, and the end
-// of its log if that ends before.
-func readUntilReady(output io.Reader, log io.Writer) string {
-	const kept = 20
-	var last []string
-	lines := bufio.NewReader(output)
-	for {
-		line, err := lines.ReadString('\n')
-		_, _ = io.WriteString(log, line)
-		if strings.Contains(line, "Kafka Server started") {
-			return ""
-		}
-		last = append(last, line)
-		last = last[max(0, len(last)-kept):]
-		if err != nil {
-			return strings.Join(last, "")
-		}
-	}
+	cmd.Stdout = s.options.Log
+	s.process, err = child.Start(ctx, cmd, child.Says("Kafka Server started"))
+	return err
 }
 
 // Kill ends the server as a power failure would, as far as it is concerned.
 // The data stays.
-func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
-
-// Stop ends the server in good order. The data stays.
-func (s *Server) Stop() error { return s.end(syscall.SIGTERM) }
-
-func (s *Server) end(signal syscall.Signal) error {
-	if s.cmd == nil {
-		return nil
-	}
-	err := s.cmd.Process.Signal(signal)
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	}
-	const patience = 30 * time.Second
-	late := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
-	ended := <-s.exited
-	late.Stop()
-	s.cmd = nil
-	// Kafka ends with 143 after SIGTERM, as Java does.
-	var status *exec.ExitError
-	if errors.As(ended, &status) {
-		ended = nil
-	}
-	if err = errors.Join(err, ended); err != nil {
-		return fmt.Errorf("end Kafka: %w", err)
-	}
-	return nil
-}
+func (s *Server) Kill() error { return s.process.Kill() }
 
 // Pause stops the server's process where it is: connections stay open and
 // nothing answers. Call resume.
-func (s *Server) Pause() (resume func() error, err error) {
-	if s.cmd == nil {
-		return nil, errors.New("pause Kafka: it is not running")
-	}
-	process := s.cmd.Process
-	if err := process.Signal(syscall.SIGSTOP); err != nil {
-		return nil, fmt.Errorf("pause Kafka: %w", err)
-	}
-	return func() error { return process.Signal(syscall.SIGCONT) }, nil
-}
+func (s *Server) Pause() (resume func() error, err error) { return s.process.Pause() }
 
 // Close ends the server and deletes its data.
 func (s *Server) Close() error {

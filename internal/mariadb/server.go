@@ -12,7 +12,6 @@
 package mariadb
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
@@ -22,12 +21,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // User is the account with all privileges. It has no password: the server
@@ -47,16 +44,15 @@ type Options struct {
 	Log io.Writer
 }
 
-// Server is a running MariaDB. Kill, Restart and Close are for one goroutine at
-// a time.
+// Server is a running MariaDB. Kill, Stop, Restart and Close are for one goroutine
+// at a time.
 type Server struct {
 	// Addr is host:port. A restart keeps it.
 	Addr string
 
 	binary, dir string
 	options     Options
-	cmd         *exec.Cmd
-	exited      chan error // one value when cmd has ended, then closed
+	process     *child.Process
 }
 
 // Start makes a new data directory and runs a server on it until Close. ctx
@@ -77,7 +73,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	// Another process may take the port that was free a moment ago.
 	const attempts = 5
 	for range attempts {
-		if s.Addr, err = freeAddr(); err != nil {
+		if err = child.FreeAddrs(&s.Addr); err != nil {
 			break
 		}
 		if err = s.Restart(ctx); err == nil || ctx.Err() != nil {
@@ -91,14 +87,6 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("start MariaDB: %w", err), s.Close())
 	}
 	return s, nil
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // install makes the system tables.
@@ -145,130 +133,30 @@ func (s *Server) args() []string {
 
 // Restart starts the server again after Kill or Stop, on the same data and
 // address, and waits until it accepts connections.
-func (s *Server) Restart(ctx context.Context) error {
-	if s.cmd != nil {
+func (s *Server) Restart(ctx context.Context) (err error) {
+	if s.process.PID() != 0 {
 		return errors.New("restart MariaDB: it is running")
 	}
 	cmd := exec.Command(s.binary, s.args()...)
-	cmd.SysProcAttr = childAttributes()
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return fmt.Errorf("run %s: %w", s.binary, err)
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("run %s: %w", s.binary, err)
-	}
-	s.cmd, s.exited = cmd, make(chan error, 1)
-	ready := make(chan string, 1)
-	// Ends with the process, whose standard error then is at its end.
-	go func(exited chan<- error) {
-		ready <- readUntilReady(stderr, s.options.Log)
-		close(ready)
-		_, _ = io.Copy(s.log(), stderr)
-		exited <- cmd.Wait()
-		close(exited)
-	}(s.exited)
-	select {
-	case problem := <-ready:
-		if problem == "" {
-			return nil
-		}
-		return errors.Join(fmt.Errorf("mariadbd ended before it was ready: %s", problem), s.Kill())
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("wait for mariadbd: %w", context.Cause(ctx)), s.Kill())
-	}
-}
-
-func (s *Server) log() io.Writer {
-	if s.options.Log == nil {
-		return io.Discard
-	}
-	return s.options.Log
-}
-
-// readUntilReady returns "" when the server says that it accepts connections,
-// and the end of its log if that ends before.
-func readUntilReady(stderr io.Reader, log io.Writer) string {
-	const kept = 20
-	var last []string
-	lines := bufio.NewReader(stderr)
-	for {
-		line, err := lines.ReadString('\n')
-		if log != nil {
-			_, _ = io.WriteString(log, line)
-		}
-		if strings.Contains(line, "ready for connections") {
-			return ""
-		}
-		last = append(last, line)
-		last = last[max(0, len(last)-kept):]
-		if err != nil {
-			return strings.Join(last, "")
-		}
-	}
+	cmd.Stdout = s.options.Log
+	s.process, err = child.Start(ctx, cmd, child.Says("ready for connections"))
+	return err
 }
 
 // Kill ends the server as a power failure would, as far as it is concerned.
 // The data stays.
-func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
+func (s *Server) Kill() error { return s.process.Kill() }
 
 // Stop ends the server in good order. The data stays.
-func (s *Server) Stop() error { return s.end(syscall.SIGTERM) }
-
-func (s *Server) end(signal syscall.Signal) error {
-	if s.cmd == nil {
-		return nil
-	}
-	err := s.cmd.Process.Signal(signal)
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	}
-	const patience = 30 * time.Second
-	late := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
-	ended := <-s.exited
-	late.Stop()
-	s.cmd = nil
-	var status *exec.ExitError
-	if signal == syscall.SIGKILL && errors.As(ended, &status) {
-		ended = nil
-	}
-	if err = errors.Join(err, ended); err != nil {
-		return fmt.Errorf("end MariaDB: %w", err)
-	}
-	return nil
-}
+func (s *Server) Stop() error { return s.process.Stop() }
 
 // Pause stops the server's process where it is: connections stay open and
-// nothing answers, as behind a network that loses every packet. Call resume.
-func (s *Server) Pause() (resume func() error, err error) {
-	if s.cmd == nil {
-		return nil, errors.New("pause MariaDB: it is not running")
-	}
-	process := s.cmd.Process
-	if err := process.Signal(syscall.SIGSTOP); err != nil {
-		return nil, fmt.Errorf("pause MariaDB: %w", err)
-	}
-	return func() error { return process.Signal(syscall.SIGCONT) }, nil
-}
+// nothing answers. Call resume.
+func (s *Server) Pause() (resume func() error, err error) { return s.process.Pause() }
 
 // Close ends the server and deletes its data.
 func (s *Server) Close() error {
 	return errors.Join(s.Kill(), os.RemoveAll(s.dir))
-}
-
-// PID returns the process id, 0 if the server is not running.
-func (s *Server) PID() int {
-	if s.cmd == nil {
-		return 0
-	}
-	return s.cmd.Process.Pid
-}
-
-// Port returns the TCP port.
-func (s *Server) Port() int {
-	_, port, _ := net.SplitHostPort(s.Addr)
-	n, _ := strconv.Atoi(port)
-	return n
 }
 
 // Config returns how the driver connects as [User], to a database or "" for none.

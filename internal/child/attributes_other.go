@@ -1,0 +1,8 @@
+//go:build !linux
+
+package child
+
+import "syscall"
+
+// attributes put a child in a group of its own. Only Kill and Stop end it.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
