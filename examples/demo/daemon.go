@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // daemon is a cdc server in a child process.
 type daemon struct {
-	cmd *exec.Cmd
-	url string
-	dir string
+	process *child.Process
+	url     string
+	dir     string
 }
 
 // startDaemon starts a server of its own over the cluster, and by its API a
@@ -29,23 +29,16 @@ func startDaemon(ctx context.Context, binary, pd string) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{dir: dir}
-	d.cmd = exec.Command(binary, "server", "--standalone", "--pd", pd, "--addr", "127.0.0.1:0", "--data-dir", dir, "--log-level", "error")
-	d.cmd.Stderr = os.Stderr
-	// Ctrl-C is for the demo, which ends the daemon in its turn.
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := d.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := d.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the daemon: %w", err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	cmd := exec.Command(binary, "server", "--standalone", "--pd", pd, "--addr", "127.0.0.1:0", "--data-dir", dir, "--log-level", "error")
+	cmd.Stderr = os.Stderr
+	d.process, err = child.Start(ctx, cmd, func(line string) (ready bool) {
+		d.url, ready = strings.CutPrefix(line, "cdc serves ")
+		return ready
+	})
 	if err != nil {
 		d.stop()
 		return nil, fmt.Errorf("start the daemon: %w", err)
 	}
-	d.url = strings.TrimSpace(strings.TrimPrefix(line, "cdc serves "))
 	if err := d.create(ctx); err != nil {
 		d.stop()
 		return nil, err
@@ -84,9 +77,8 @@ func (d *daemon) create(ctx context.Context) error {
 }
 
 func (d *daemon) stop() {
-	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	if err := d.cmd.Wait(); err != nil {
-		fmt.Fprintln(os.Stderr, "the daemon:", err)
+	if err := d.process.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
 	}
 	if err := os.RemoveAll(d.dir); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

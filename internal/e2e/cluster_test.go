@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,18 +36,19 @@ func TestDaemonsShareTables(t *testing.T) {
 
 	f.awaitShared(ctx, "ledgers", 3)
 	killed := f.owner(ctx)
-	killed.end(syscall.SIGKILL)
+	killed.end(killed.Kill)
 	f.awaitProgress(ctx, "ledgers")
 	killed.start()
 	f.awaitShared(ctx, "ledgers", 3)
 
 	paused := f.other(ctx)
-	if err := paused.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	resume, err := paused.Pause()
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.awaitGone(ctx, paused)
 	f.awaitProgress(ctx, "ledgers")
-	if err := paused.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := resume(); err != nil {
 		t.Fatal(err)
 	}
 	f.awaitShared(ctx, "ledgers", 3)
@@ -56,7 +56,7 @@ func TestDaemonsShareTables(t *testing.T) {
 	worst := f.watchLag(ctx, "ledgers")
 	for _, d := range f.daemons {
 		f.drain(ctx, d)
-		d.end(syscall.SIGTERM)
+		d.end(d.Stop)
 		d.start()
 	}
 	// What is drained hands over at its checkpoint, so that lag grows by the time of
@@ -66,7 +66,7 @@ func TestDaemonsShareTables(t *testing.T) {
 	}
 
 	for _, d := range f.daemons {
-		d.end(syscall.SIGKILL)
+		d.end(d.Kill)
 	}
 	for _, d := range f.daemons {
 		d.start()
@@ -219,7 +219,7 @@ func (f *fleet) create(ctx context.Context, id, sinkURI string, start event.Ts, 
 // running returns a daemon that can be asked.
 func (f *fleet) running() *daemon {
 	for _, d := range f.daemons {
-		if d.cmd != nil {
+		if d.PID() != 0 {
 			return d
 		}
 	}

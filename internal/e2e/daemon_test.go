@@ -1,57 +1,48 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // daemon is a cdc server in a process of its own.
 type daemon struct {
+	*child.Process
 	t       *testing.T
 	program string
 	addr    string
 	args    []string
 	log     syncBuffer
-	cmd     *exec.Cmd
 }
 
 // newDaemon returns a daemon of a cluster of daemons, or one alone if that has no
 // name. It has an address, and is started by start.
 func newDaemon(t *testing.T, program, clusterID string) *daemon {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	d := &daemon{t: t, program: program}
+	if err := child.FreeAddrs(&d.addr); err != nil {
 		t.Fatal(err)
 	}
-	addr := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{t: t, program: program, addr: addr}
-	d.args = []string{"server", "--pd", cluster.PD, "--addr", addr, "--data-dir", filepath.Join(t.TempDir(), "data")}
+	d.args = []string{"server", "--pd", cluster.PD, "--addr", d.addr, "--data-dir", filepath.Join(t.TempDir(), "data")}
 	if clusterID == "" {
 		d.args = append(d.args, "--standalone")
 	} else {
 		d.args = append(d.args, "--cluster-id", clusterID, "--capture-session-ttl", "3")
 	}
 	t.Cleanup(func() {
-		if d.cmd != nil {
-			d.end(syscall.SIGKILL)
-		}
+		d.end(d.Kill)
 		if t.Failed() {
 			t.Logf("log of the daemon at %s:\n%s", d.addr, d.log.String())
 		}
@@ -64,16 +55,9 @@ func (d *daemon) start() {
 	d.t.Helper()
 	cmd := exec.Command(d.program, d.args...)
 	cmd.Stderr = &d.log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	d.cmd = cmd
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, d.addr) {
-		d.t.Fatalf("the daemon says %q: %v\n%s", line, err, d.log.String())
+	var err error
+	if d.Process, err = child.Start(d.t.Context(), cmd, child.Says(d.addr)); err != nil {
+		d.t.Fatalf("%v\n%s", err, d.log.String())
 	}
 	waitFor(d.t, "the daemon at "+d.addr+" to be ready", func() bool {
 		resp, err := http.Get("http://" + d.addr + "/readyz") //nolint:noctx // it is on this machine
@@ -85,16 +69,11 @@ func (d *daemon) start() {
 	})
 }
 
-// end sends a signal that ends the daemon, and waits for that.
-func (d *daemon) end(signal syscall.Signal) {
+// end is for how the daemon ends: d.Kill or d.Stop.
+func (d *daemon) end(how func() error) {
 	d.t.Helper()
-	cmd := d.cmd
-	d.cmd = nil
-	if err := cmd.Process.Signal(signal); err != nil {
-		d.t.Errorf("signal the daemon: %v", err)
-	}
-	if err := cmd.Wait(); err != nil && signal != syscall.SIGKILL {
-		d.t.Errorf("the daemon ended with %v", err)
+	if err := how(); err != nil {
+		d.t.Error(err)
 	}
 }
 
@@ -197,7 +176,7 @@ func TestDocumentedCurlLines(t *testing.T) {
 			t.Errorf("%s\nanswers, want %s (%v):\n%s", line, want, err, out)
 		}
 	}
-	d.end(syscall.SIGTERM)
+	d.end(d.Stop)
 }
 
 // TestUsersOfTiDB: with client-user-required the API lets in who can log in to the
@@ -236,5 +215,5 @@ func TestUsersOfTiDB(t *testing.T) {
 	if strings.Contains(d.log.String(), "right") || strings.Contains(d.log.String(), "wrong") {
 		t.Error("a password is in the log")
 	}
-	d.end(syscall.SIGTERM)
+	d.end(d.Stop)
 }

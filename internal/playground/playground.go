@@ -3,18 +3,17 @@
 package playground
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
 	"syscall"
-	"time"
 
 	_ "github.com/go-sql-driver/mysql" // for DB
+
+	"github.com/tidbcdc/tidbcdc/internal/child"
 )
 
 // Options say what to start.
@@ -38,8 +37,7 @@ type Playground struct {
 	Dir       string  `json:"dir"`
 	Version   string  `json:"version"`
 
-	cmd   *exec.Cmd
-	stdin io.Closer
+	process *child.Process
 }
 
 // Store is one TiKV store.
@@ -53,52 +51,25 @@ type Store struct {
 func Start(ctx context.Context, o Options) (*Playground, error) {
 	cmd := exec.Command(o.Binary, o.Args...)
 	cmd.Stderr = o.Stderr
-	// In a group of its own it does not get the terminal's Ctrl-C: it ends when
-	// its user is done with it.
+	// It sees the end of this process by that of its input, and then deletes its
+	// files: it must not be killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A process that ignores the end of its input is killed after a while.
-	cmd.WaitDelay = 10 * time.Second
-	stdin, err := cmd.StdinPipe()
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("start playground: %w", err)
+	}
+	p := &Playground{}
+	process, err := child.Start(ctx, cmd, func(line string) bool {
+		return json.Unmarshal([]byte(line), p) == nil && p.PD != ""
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start playground: %w", err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start playground: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start playground: %w", err)
-	}
-	p := &Playground{cmd: cmd, stdin: stdin}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if !stop() {
-		return nil, errors.Join(context.Cause(ctx), cmd.Wait())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("playground ended before it was ready: %w", err), cmd.Wait())
-	}
-	if err := json.Unmarshal(line, p); err != nil {
-		return nil, errors.Join(fmt.Errorf("read playground's addresses from %q: %w", line, err), p.Close())
-	}
+	p.process = process
 	return p, nil
 }
 
 // Close ends the playground and waits for it.
-func (p *Playground) Close() error {
-	if err := p.stdin.Close(); err != nil {
-		return fmt.Errorf("end playground: %w", err)
-	}
-	t := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
-	defer t.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("end playground: %w", err)
-	}
-	return nil
-}
-
-// Kill ends it the hard way.
-func (p *Playground) Kill() { _ = p.cmd.Process.Kill() }
+func (p *Playground) Close() error { return p.process.Stop() }
 
 // DB opens a database of its TiDB. params are the driver's, such as
 // "time_zone=%27%2B00:00%27".
