@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
-	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/debezium"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/rowtest"
@@ -384,34 +383,18 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// mount decodes recorded changes.
-func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error) {
-	plan, err := rowcodec.NewPlan(table)
-	if err != nil {
-		return nil, err
-	}
-	var b rowcodec.Batch
-	b.Begin(len(kvs), 2*len(kvs)*len(table.Columns))
-	for i := range kvs {
-		if _, err := b.Add(plan, &kvs[i]); err != nil {
-			return nil, err
-		}
-	}
-	return b.Rows(), nil
-}
-
 func TestAllocations(t *testing.T) {
-	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
+	rowtest.CheckAllocs(t, 1, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
 }
 
 func BenchmarkDebezium(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 7340, "narrow.update": 8293, "wide.insert": 42470, "wide.update": 61759}
-	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
+	rowtest.Bench(b, 1, peer, func(*event.TableInfo) codec.Encoder { return debezium.NewEncoder(debezium.Config{}) })
 }
 
 func BenchmarkDebeziumNoSchema(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 1907, "narrow.update": 3228, "wide.insert": 23451, "wide.update": 46745}
-	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder {
+	rowtest.Bench(b, 1, peer, func(*event.TableInfo) codec.Encoder {
 		return debezium.NewEncoder(debezium.Config{DisableSchema: true})
 	})
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
-	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/rowtest"
 	"github.com/tidbcdc/tidbcdc/sink/codec/maxwell"
@@ -273,27 +272,11 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// mount decodes recorded changes.
-func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error) {
-	plan, err := rowcodec.NewPlan(table)
-	if err != nil {
-		return nil, err
-	}
-	var b rowcodec.Batch
-	b.Begin(len(kvs), 2*len(kvs)*len(table.Columns))
-	for i := range kvs {
-		if _, err := b.Add(plan, &kvs[i]); err != nil {
-			return nil, err
-		}
-	}
-	return b.Rows(), nil
-}
-
 func TestAllocations(t *testing.T) {
-	rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
+	rowtest.CheckAllocs(t, 1, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
 }
 
 func BenchmarkMaxwell(b *testing.B) {
 	peer := map[string]float64{"narrow.insert": 3110, "narrow.update": 4341, "wide.insert": 28199}
-	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
+	rowtest.Bench(b, 1, peer, func(*event.TableInfo) codec.Encoder { return maxwell.NewEncoder(maxwell.Config{}) })
 }

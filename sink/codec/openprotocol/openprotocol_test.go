@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
-	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/rowtest"
 	"github.com/tidbcdc/tidbcdc/sink/codec/openprotocol"
@@ -412,26 +411,10 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// mount decodes recorded changes.
-func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error) {
-	plan, err := rowcodec.NewPlan(table)
-	if err != nil {
-		return nil, err
-	}
-	var b rowcodec.Batch
-	b.Begin(len(kvs), 2*len(kvs)*len(table.Columns))
-	for i := range kvs {
-		if _, err := b.Add(plan, &kvs[i]); err != nil {
-			return nil, err
-		}
-	}
-	return b.Rows(), nil
-}
-
 // BenchmarkRows compares with TiCDC's open protocol, in its batches of 128.
 func BenchmarkRows(b *testing.B) {
 	ticdc := map[string]float64{"narrow.insert": 4537, "narrow.update": 8433, "wide.insert": 40549, "wide.update": 78083}
-	rowtest.Bench(b, mount, 128, ticdc, func(*event.TableInfo) codec.Encoder {
+	rowtest.Bench(b, 128, ticdc, func(*event.TableInfo) codec.Encoder {
 		return openprotocol.NewEncoder(openprotocol.Config{MaxBatchSize: 128})
 	})
 }

@@ -11,7 +11,6 @@ import (
 	hamba "github.com/hamba/avro/v2"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
-	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/internal/rowtest"
 	"github.com/tidbcdc/tidbcdc/sink/codec/simple"
@@ -444,30 +443,14 @@ func FuzzJSON(f *testing.F) { fuzz(f, simple.JSON) }
 
 func FuzzAvro(f *testing.F) { fuzz(f, simple.Avro) }
 
-// mount decodes recorded changes.
-func mount(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error) {
-	plan, err := rowcodec.NewPlan(table)
-	if err != nil {
-		return nil, err
-	}
-	var b rowcodec.Batch
-	b.Begin(len(kvs), 2*len(kvs)*len(table.Columns))
-	for i := range kvs {
-		if _, err := b.Add(plan, &kvs[i]); err != nil {
-			return nil, err
-		}
-	}
-	return b.Rows(), nil
-}
-
 func TestAllocations(t *testing.T) {
 	for _, f := range formats {
-		rowtest.CheckAllocs(t, mount, 1, func(*event.TableInfo) codec.Encoder { return encoder(t, f) })
+		rowtest.CheckAllocs(t, 1, func(*event.TableInfo) codec.Encoder { return encoder(t, f) })
 	}
 }
 
 func bench(b *testing.B, f simple.Format, peer map[string]float64) {
-	rowtest.Bench(b, mount, 1, peer, func(*event.TableInfo) codec.Encoder {
+	rowtest.Bench(b, 1, peer, func(*event.TableInfo) codec.Encoder {
 		e, err := simple.NewEncoder(simple.Config{Format: f})
 		if err != nil {
 			b.Fatal(err)

@@ -11,17 +11,14 @@ import (
 	"testing"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/rowcodec"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 )
-
-// Mount decodes changes as TiKV stores them. It is passed in, as a codec does not
-// import the mounter.
-type Mount func(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error)
 
 // Recorded returns rows that a real TiDB wrote, for the tests of a package in
 // sink/codec: shape is narrow (4 columns, a sysbench row) or wide (44, every type),
 // op is insert, update or delete.
-func Recorded(t testing.TB, shape, op string, mount Mount) []*event.RowChanged {
+func Recorded(t testing.TB, shape, op string) []*event.RowChanged {
 	t.Helper()
 	dir := filepath.Join("..", "..", "..", "internal", "rowcodec", "testdata")
 	schema, err := os.ReadFile(filepath.Join(dir, shape+".table.json"))
@@ -50,11 +47,27 @@ func Recorded(t testing.TB, shape, op string, mount Mount) []*event.RowChanged {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := mount(table, kvs)
+	rows, err := decode(table, kvs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// decode decodes changes as TiKV stores them.
+func decode(table *event.TableInfo, kvs []event.RawKV) ([]*event.RowChanged, error) {
+	plan, err := rowcodec.NewPlan(table)
+	if err != nil {
+		return nil, err
+	}
+	var b rowcodec.Batch
+	b.Begin(len(kvs), 2*len(kvs)*len(table.Columns))
+	for i := range kvs {
+		if _, err := b.Add(plan, &kvs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return b.Rows(), nil
 }
 
 func parseChange(t testing.TB, line []byte) event.RawKV {
@@ -90,10 +103,10 @@ func parseChange(t testing.TB, line []byte) event.RawKV {
 // Bench encodes recorded rows, batch of them in a call, and reports what a row
 // takes of CPU time beside the peer's figure: peer maps shape.op, such as narrow.insert, to
 // its best CPU ns per row.
-func Bench(b *testing.B, mount Mount, batch int, peer map[string]float64, open func(*event.TableInfo) codec.Encoder) {
+func Bench(b *testing.B, batch int, peer map[string]float64, open func(*event.TableInfo) codec.Encoder) {
 	for _, shape := range []string{"narrow", "wide"} {
 		for _, op := range []string{"insert", "update", "delete"} {
-			rows := Recorded(b, shape, op, mount)
+			rows := Recorded(b, shape, op)
 			rows = rows[:min(len(rows), 256)]
 			enc := open(rows[0].Table)
 			b.Run(shape+"."+op, func(b *testing.B) {
@@ -105,11 +118,11 @@ func Bench(b *testing.B, mount Mount, batch int, peer map[string]float64, open f
 
 // CheckAllocs encodes recorded rows and fails if a row takes an allocation, once
 // plans and buffers are there.
-func CheckAllocs(t *testing.T, mount Mount, batch int, open func(*event.TableInfo) codec.Encoder) {
+func CheckAllocs(t *testing.T, batch int, open func(*event.TableInfo) codec.Encoder) {
 	t.Helper()
 	for _, shape := range []string{"narrow", "wide"} {
 		for _, op := range []string{"insert", "update", "delete"} {
-			rows := Recorded(t, shape, op, mount)
+			rows := Recorded(t, shape, op)
 			enc := open(rows[0].Table)
 			var ms codec.Messages
 			per := testing.AllocsPerRun(3, func() {
