@@ -28,22 +28,7 @@ func newEncoder(cfg canaljson.Config) *canaljson.Encoder {
 
 func encode(t testing.TB, cfg canaljson.Config, rows ...*event.RowChanged) *codec.Messages {
 	t.Helper()
-	var ms codec.Messages
-	if err := newEncoder(cfg).AppendRows(&ms, "topic", rows); err != nil {
-		t.Fatal(err)
-	}
-	return &ms
-}
-
-func ddls() []event.DDL {
-	table := rowtest.Composite()
-	return []event.DDL{
-		{CommitTs: rowtest.CommitTs, Type: event.DDLCreateSchema, Query: "CREATE DATABASE `test`", Schema: "test"},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLCreateTable, Query: "CREATE TABLE `pair` (\n\t`a` INT)", Schema: "test", Table: table},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLAddColumn, Query: "ALTER TABLE `pair` ADD COLUMN `数` INT DEFAULT \"1\"", Schema: "test", PreTable: table, Table: table},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLTruncateTable, Query: "TRUNCATE TABLE `pair`", Schema: "test", PreTable: table, Table: table},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLDropTable, Query: "DROP TABLE `pair`", Schema: "test", PreTable: table},
-	}
+	return rowtest.Encode(t, newEncoder(cfg), rows...)
 }
 
 // TestGolden has the bytes of every type and operation, and of everything else.
@@ -59,13 +44,13 @@ func TestGolden(t *testing.T) {
 			for _, c := range rowtest.Cases() {
 				out = rowtest.Dump(out, c.Name, encode(t, cfg, c.Row))
 			}
-			for _, kind := range []event.Kind{event.Insert, event.Update, event.Delete} {
-				out = rowtest.Dump(out, "pair "+kind.String(), encode(t, cfg, rowtest.Pair(kind)))
+			for _, c := range rowtest.Pairs() {
+				out = rowtest.Dump(out, "pair "+c.Row.Kind().String(), encode(t, cfg, c.Row))
 			}
 			e := newEncoder(cfg)
-			for _, ddl := range ddls() {
+			for _, ddl := range rowtest.DDLs() {
 				var ms codec.Messages
-				if err := e.AppendDDL(&ms, "topic", &ddl); err != nil {
+				if err := e.AppendDDL(&ms, "topic", ddl); err != nil {
 					t.Fatal(err)
 				}
 				out = rowtest.Dump(out, ddl.Type.String(), &ms)
@@ -112,10 +97,10 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("handle key is %v", row.Table.HandleKey)
 			}
 		}
-		for _, kind := range []event.Kind{event.Insert, event.Update, event.Delete} {
-			row := decodeRow(t, d, encode(t, cfg, rowtest.Pair(kind))).Row
-			if row.Kind() != kind || !slices.Equal(row.Table.HandleKey, []int{0, 1}) {
-				t.Errorf("%s became %s with handle key %v", kind, row.Kind(), row.Table.HandleKey)
+		for _, c := range rowtest.Pairs() {
+			row := decodeRow(t, d, encode(t, cfg, c.Row)).Row
+			if row.Kind() != c.Row.Kind() || !slices.Equal(row.Table.HandleKey, []int{0, 1}) {
+				t.Errorf("%s became %s with handle key %v", c.Row.Kind(), row.Kind(), row.Table.HandleKey)
 			}
 		}
 	}
@@ -128,15 +113,7 @@ func TestRoundTripOfShortTypes(t *testing.T) {
 		for _, updated := range []bool{false, true} {
 			row := decodeRow(t, d, encode(t, canaljson.Config{OnlyOutputUpdatedColumns: updated}, c.Row)).Row
 			row.CommitTs |= c.Row.CommitTs & (1<<18 - 1) // es has no more than milliseconds
-			checkRow(t, c, row, func(c *event.ColumnInfo, got, want event.Value) bool {
-				switch want.Kind() {
-				case event.KindEnum, event.KindSet:
-					return got.Kind() == event.KindUint64 && got.Uint64() == want.Uint64()
-				case event.KindBit:
-					return got.Kind() == event.KindBit && got.Uint64() == want.Uint64()
-				}
-				return event.Equal(got, want)
-			})
+			checkRow(t, c, row, rowtest.Numbers)
 		}
 	}
 }
@@ -163,15 +140,14 @@ func checkRow(t testing.TB, c rowtest.Case, row *event.RowChanged, same func(*ev
 	if row == nil || row.Kind() != c.Row.Kind() || row.CommitTs != c.Row.CommitTs || row.Table.Name() != c.Row.Table.Name() {
 		t.Fatalf("%s: got %+v", c.Name, row)
 	}
-	rowtest.Diff(t, c.Name, row.Table, row.Columns, c.Row.Table, c.Row.Columns, same)
-	rowtest.Diff(t, c.Name+", old", row.Table, row.PreColumns, c.Row.Table, c.Row.PreColumns, same)
+	rowtest.DiffRow(t, c.Name, row, c.Row, same)
 }
 
 func TestDecodeOther(t *testing.T) {
 	e, d := newEncoder(canaljson.Config{TiDBExtension: true}), canaljson.NewDecoder(canaljson.DecoderConfig{})
-	for _, want := range ddls() {
+	for _, want := range rowtest.DDLs() {
 		var ms codec.Messages
-		if err := e.AppendDDL(&ms, "", &want); err != nil {
+		if err := e.AppendDDL(&ms, "", want); err != nil {
 			t.Fatal(err)
 		}
 		got := decodeOne(t, d, ms.At(0).Value).DDL
@@ -320,25 +296,8 @@ func TestPromotion(t *testing.T) {
 	}
 }
 
-// TestNoAllocations encodes values of all types into memory that is there. (A TIME
-// of more than 99 hours allocates; the ends of ranges are left out for that.)
 func TestNoAllocations(t *testing.T) {
-	var rows []*event.RowChanged
-	for _, c := range rowtest.Cases() {
-		if c.Name == "insert" || c.Name == "update of one column" || c.Name == "update to NULL" || c.Name == "delete" {
-			rows = append(rows, c.Row)
-		}
-	}
-	e := newEncoder(canaljson.Config{TiDBExtension: true})
-	var ms codec.Messages
-	if n := testing.AllocsPerRun(100, func() {
-		ms.Reset()
-		if err := e.AppendRows(&ms, "topic", rows); err != nil {
-			t.Fatal(err)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	rowtest.CheckNoAllocs(t, newEncoder(canaljson.Config{TiDBExtension: true}))
 }
 
 func FuzzDecode(f *testing.F) {

@@ -48,19 +48,11 @@ func decoder(t testing.TB, cfg csv.Config, table *event.TableInfo) *csv.Decoder 
 	return d
 }
 
-func pairs() []rowtest.Case {
-	var out []rowtest.Case
-	for _, k := range []event.Kind{event.Insert, event.Update, event.Delete} {
-		out = append(out, rowtest.Case{Name: k.String() + " with a key of two columns", Row: rowtest.Pair(k)})
-	}
-	return out
-}
-
 func TestGolden(t *testing.T) {
 	for name, cfg := range configs {
 		var out []byte
 		e := encoder(t, cfg)
-		for _, c := range append(rowtest.Cases(), pairs()...) {
+		for _, c := range append(rowtest.Cases(), rowtest.Pairs()...) {
 			var ms codec.Messages
 			if err := e.AppendRows(&ms, "", []*event.RowChanged{c.Row}); err != nil {
 				t.Fatal(err)
@@ -75,7 +67,7 @@ func TestGolden(t *testing.T) {
 // TestRoundTrip decodes lines of all rows together, behind a header.
 func TestRoundTrip(t *testing.T) {
 	for name, cfg := range configs {
-		for _, cases := range [][]rowtest.Case{rowtest.Cases(), pairs()} {
+		for _, cases := range [][]rowtest.Case{rowtest.Cases(), rowtest.Pairs()} {
 			e := encoder(t, cfg)
 			table := cases[0].Row.Table
 			var rows []*event.RowChanged

@@ -23,21 +23,7 @@ var shanghai = time.FixedZone("UTC+8", 8*3600)
 
 func encode(t testing.TB, cfg openprotocol.Config, rows ...*event.RowChanged) *codec.Messages {
 	t.Helper()
-	var ms codec.Messages
-	if err := openprotocol.NewEncoder(cfg).AppendRows(&ms, "topic", rows); err != nil {
-		t.Fatal(err)
-	}
-	return &ms
-}
-
-func ddls() []event.DDL {
-	table := rowtest.Composite()
-	return []event.DDL{
-		{CommitTs: rowtest.CommitTs, Type: event.DDLCreateSchema, Query: "CREATE DATABASE `test`", Schema: "test"},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLCreateTable, Query: "CREATE TABLE `pair` (\n\t`a` INT)", Schema: "test", Table: table},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLAddColumn, Query: "ALTER TABLE `pair` ADD COLUMN `数` INT DEFAULT \"1\"", Schema: "test", PreTable: table, Table: table},
-		{CommitTs: rowtest.CommitTs, Type: event.DDLDropTable, Query: "DROP TABLE `pair`", Schema: "test", PreTable: table},
-	}
+	return rowtest.Encode(t, openprotocol.NewEncoder(cfg), rows...)
 }
 
 // partitioned is a row of a partition of a table, with an index of two columns.
@@ -98,16 +84,12 @@ func TestGolden(t *testing.T) {
 			for _, c := range rowtest.Cases() {
 				out = append(out, text(t, c.Name, encode(t, cfg, c.Row))...)
 			}
-			var pairs []*event.RowChanged
-			for _, kind := range []event.Kind{event.Insert, event.Update, event.Delete} {
-				pairs = append(pairs, rowtest.Pair(kind))
-			}
-			out = append(out, text(t, "a batch", encode(t, cfg, pairs...))...)
+			out = append(out, text(t, "a batch", encode(t, cfg, rowtest.Rows(rowtest.Pairs())...))...)
 			out = append(out, text(t, "partitioned", encode(t, cfg, partitioned()))...)
 			e := openprotocol.NewEncoder(cfg)
 			var ms codec.Messages
-			for _, ddl := range ddls() {
-				if err := e.AppendDDL(&ms, "topic", &ddl); err != nil {
+			for _, ddl := range rowtest.DDLs() {
+				if err := e.AppendDDL(&ms, "topic", ddl); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -141,24 +123,10 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// same compares with what the protocol carries.
-func same(_ *event.ColumnInfo, got, want event.Value) bool {
-	switch want.Kind() {
-	case event.KindEnum, event.KindSet:
-		return got.Kind() == event.KindUint64 && got.Uint64() == want.Uint64()
-	case event.KindBit:
-		return got.Kind() == event.KindBit && got.Uint64() == want.Uint64()
-	}
-	return event.Equal(got, want)
-}
-
 func TestRoundTrip(t *testing.T) {
 	for _, cfg := range []openprotocol.Config{{}, {OnlyOutputUpdatedColumns: true, TimeZone: shanghai}} {
 		d := openprotocol.NewDecoder(openprotocol.DecoderConfig{TimeZone: cfg.TimeZone})
-		var rows []*event.RowChanged
-		for _, c := range rowtest.Cases() {
-			rows = append(rows, c.Row)
-		}
+		rows := rowtest.Rows(rowtest.Cases())
 		ms := encode(t, cfg, rows...)
 		events, err := d.Decode(ms.At(0).Key, ms.At(0).Value)
 		if err != nil || len(events) != len(rows) || ms.Len() != 1 || ms.At(0).Rows != len(rows) {
@@ -169,8 +137,7 @@ func TestRoundTrip(t *testing.T) {
 			if row.Kind() != c.Row.Kind() || row.CommitTs != c.Row.CommitTs || row.Table.Name() != c.Row.Table.Name() || row.Table != events[0].Row.Table {
 				t.Fatalf("%s: got %+v", c.Name, row)
 			}
-			rowtest.Diff(t, c.Name, row.Table, row.Columns, c.Row.Table, c.Row.Columns, same)
-			rowtest.Diff(t, c.Name+", old", row.Table, row.PreColumns, c.Row.Table, c.Row.PreColumns, same)
+			rowtest.DiffRow(t, c.Name, row, c.Row, rowtest.Numbers)
 		}
 		table, want := events[0].Row.Table, rows[0].Table
 		for i := range want.Columns {
@@ -200,8 +167,8 @@ func TestDecodeOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, ddl := range ddls() {
-		if err := e.AppendDDL(&ms, "", &ddl); err != nil {
+	for _, ddl := range rowtest.DDLs() {
+		if err := e.AppendDDL(&ms, "", ddl); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,7 +195,7 @@ func TestDecodeOther(t *testing.T) {
 	if p.PhysicalTableID != 108 || p.Table.Partition == nil || !c.Stored || !c.Unsigned() || c.Flag&event.FlagMultipleKey == 0 {
 		t.Errorf("partitioned: %+v, %+v", p, c)
 	}
-	for i, want := range ddls() {
+	for i, want := range rowtest.DDLs() {
 		ddl := got[4+i].DDL
 		if ddl.Query != want.Query || ddl.Type != want.Type || ddl.CommitTs != want.CommitTs || ddl.Schema != want.Schema ||
 			(ddl.Table == nil) != (want.Table == nil) || (ddl.PreTable == nil) != (want.PreTable == nil) {
@@ -365,25 +332,8 @@ func TestEncodeErrors(t *testing.T) {
 	}
 }
 
-// TestNoAllocations encodes values of all types into memory that is there. (A TIME
-// of more than 99 hours allocates; the ends of ranges are left out for that.)
 func TestNoAllocations(t *testing.T) {
-	var rows []*event.RowChanged
-	for _, c := range rowtest.Cases() {
-		if c.Name == "insert" || c.Name == "update of one column" || c.Name == "update to NULL" || c.Name == "delete" {
-			rows = append(rows, c.Row)
-		}
-	}
-	e := openprotocol.NewEncoder(openprotocol.Config{})
-	var ms codec.Messages
-	if n := testing.AllocsPerRun(100, func() {
-		ms.Reset()
-		if err := e.AppendRows(&ms, "topic", rows); err != nil {
-			t.Fatal(err)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	rowtest.CheckNoAllocs(t, openprotocol.NewEncoder(openprotocol.Config{}))
 }
 
 func FuzzDecode(f *testing.F) {

@@ -56,11 +56,7 @@ func ddls() []*event.DDL {
 }
 
 func allCases() []rowtest.Case {
-	cases := rowtest.Cases()
-	for _, k := range []event.Kind{event.Insert, event.Update, event.Delete} {
-		cases = append(cases, rowtest.Case{Name: k.String() + " with a key of two columns", Row: rowtest.Pair(k)})
-	}
-	return cases
+	return append(rowtest.Cases(), rowtest.Pairs()...)
 }
 
 // everything appends a message of every kind, the schemas first, and names them.
@@ -253,8 +249,7 @@ func checkRow(t *testing.T, what string, events []codec.Event, want *event.RowCh
 	if strings.HasPrefix(what, "json") {
 		same = rowtest.Exact
 	}
-	rowtest.Diff(t, what, got.Table, got.Columns, want.Table, want.Columns, same)
-	rowtest.Diff(t, what, got.Table, got.PreColumns, want.Table, want.PreColumns, same)
+	rowtest.DiffRow(t, what, got, want, same)
 }
 
 func checkDDL(t *testing.T, what string, events []codec.Event, want *event.DDL) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 )
 
@@ -39,6 +40,16 @@ func Golden(t testing.TB, file string, got []byte) {
 			t.Fatalf("%s, line %d:\ngot  %s\nwant %s", file, i+1, g, w)
 		}
 	}
+}
+
+// Encode returns the messages of rows.
+func Encode(t testing.TB, enc codec.Encoder, rows ...*event.RowChanged) *codec.Messages {
+	t.Helper()
+	var ms codec.Messages
+	if err := enc.AppendRows(&ms, "topic", rows); err != nil {
+		t.Fatal(err)
+	}
+	return &ms
 }
 
 // Dump writes messages in a form that people can read and that tells all bytes:

@@ -50,6 +50,36 @@ func Pair(kind event.Kind) *event.RowChanged {
 	return row(Composite(), 7, before, after)
 }
 
+// Pairs returns a change of [Composite] of every kind.
+func Pairs() []Case {
+	var out []Case
+	for _, k := range []event.Kind{event.Insert, event.Update, event.Delete} {
+		out = append(out, Case{k.String() + " with a key of two columns", Pair(k)})
+	}
+	return out
+}
+
+// Rows returns the changes of cases.
+func Rows(cases []Case) []*event.RowChanged {
+	var out []*event.RowChanged
+	for _, c := range cases {
+		out = append(out, c.Row)
+	}
+	return out
+}
+
+// DDLs returns statements with and without a table before and after.
+func DDLs() []*event.DDL {
+	table := Composite()
+	return []*event.DDL{
+		{CommitTs: CommitTs, Type: event.DDLCreateSchema, Query: "CREATE DATABASE `test`", Schema: "test"},
+		{CommitTs: CommitTs, Type: event.DDLCreateTable, Query: "CREATE TABLE `pair` (\n\t`a` INT)", Schema: "test", Table: table},
+		{CommitTs: CommitTs, Type: event.DDLAddColumn, Query: "ALTER TABLE `pair` ADD COLUMN `数` INT DEFAULT \"1\"", Schema: "test", PreTable: table, Table: table},
+		{CommitTs: CommitTs, Type: event.DDLTruncateTable, Query: "TRUNCATE TABLE `pair`", Schema: "test", PreTable: table, Table: table},
+		{CommitTs: CommitTs, Type: event.DDLDropTable, Query: "DROP TABLE `pair`", Schema: "test", PreTable: table},
+	}
+}
+
 func row(t *event.TableInfo, handle uint64, before, after []event.Value) *event.RowChanged {
 	return &event.RowChanged{
 		StartTs: CommitTs - 1, CommitTs: CommitTs, Table: t, PhysicalTableID: t.ID,
@@ -153,6 +183,13 @@ func nulls(t *event.TableInfo) []event.Value {
 	return values
 }
 
+// DiffRow is [Diff] of both images.
+func DiffRow(t testing.TB, what string, got, want *event.RowChanged, same func(c *event.ColumnInfo, got, want event.Value) bool) {
+	t.Helper()
+	Diff(t, what, got.Table, got.Columns, want.Table, want.Columns, same)
+	Diff(t, what+", old", got.Table, got.PreColumns, want.Table, want.PreColumns, same)
+}
+
 // Diff reports the columns, by name, in which got is not the image want. A got
 // column may be at another place, and values are compared by same.
 func Diff(t testing.TB, what string, table *event.TableInfo, got []event.Value, wantTable *event.TableInfo, want []event.Value,
@@ -177,6 +214,18 @@ func Diff(t testing.TB, what string, table *event.TableInfo, got []event.Value, 
 
 // Exact is the comparison for protocols that carry types: kind and text.
 func Exact(_ *event.ColumnInfo, got, want event.Value) bool { return event.Equal(got, want) }
+
+// Numbers is [Exact] for protocols that carry an ENUM and a SET as a number, and no
+// length of a BIT.
+func Numbers(_ *event.ColumnInfo, got, want event.Value) bool {
+	switch want.Kind() {
+	case event.KindEnum, event.KindSet:
+		return got.Kind() == event.KindUint64 && got.Uint64() == want.Uint64()
+	case event.KindBit:
+		return got.Kind() == event.KindBit && got.Uint64() == want.Uint64()
+	}
+	return event.Equal(got, want)
+}
 
 // AnyFsp is [Exact] for protocols that do not tell how many digits after the second
 // a column has.
