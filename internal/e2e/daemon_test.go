@@ -20,7 +20,7 @@ import (
 // daemon is a cdc server in a process of its own.
 type daemon struct {
 	*child.Process
-	t       *testing.T
+	t       testing.TB
 	program string
 	addr    string
 	args    []string
@@ -29,7 +29,7 @@ type daemon struct {
 
 // newDaemon returns a daemon of a cluster of daemons, or one alone if that has no
 // name. It has an address, and is started by start.
-func newDaemon(t *testing.T, program, clusterID string) *daemon {
+func newDaemon(t testing.TB, program, clusterID string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, program: program}
 	if err := child.FreeAddrs(&d.addr); err != nil {

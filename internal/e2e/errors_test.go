@@ -174,7 +174,7 @@ func wantError(t *testing.T, err, is error, naming string) {
 }
 
 // waitFor waits for a condition that other processes bring about.
-func waitFor(t *testing.T, what string, cond func() bool) {
+func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -16,7 +16,7 @@ import (
 
 // build compiles a program of this module and returns its path. what is a
 // package, or a file.
-func build(t *testing.T, what string) string {
+func build(t testing.TB, what string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "program")
 	cmd := exec.Command("go", "build", "-o", binary, what)
