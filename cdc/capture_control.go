@@ -121,6 +121,33 @@ func (c *Capture) Changefeeds(context.Context) ([]ChangefeedInfo, error) {
 	return out, nil
 }
 
+// LocalStatus describes the parts of changefeeds that run in this process, by
+// changefeed, whichever capture is the owner.
+func (c *Capture) LocalStatus() map[string]Status {
+	out := map[string]Status{}
+	if node := c.node(); node != nil {
+		for id, p := range node.Pipelines() {
+			st := Status{State: StateNormal}
+			st.describe(p)
+			out[id] = st
+		}
+		return out
+	}
+	o, err := c.owned()
+	if err != nil {
+		return out
+	}
+	for _, f := range o.feeds() {
+		f.mu.Lock()
+		r := f.mu.runner
+		f.mu.Unlock()
+		if r != nil {
+			out[f.id] = r.Status()
+		}
+	}
+	return out
+}
+
 // Changefeed describes one changefeed.
 func (c *Capture) Changefeed(_ context.Context, id string) (ChangefeedInfo, error) {
 	_, f, err := c.ownedFeed(id)
@@ -239,6 +266,7 @@ func (f *feed) info() ChangefeedInfo {
 	info.ResolvedTs = max(info.Status.ResolvedTs, info.CheckpointTs)
 	if info.Status.State == StateWarning && info.State == StateNormal {
 		info.State, info.Error = StateWarning, f.owner.runningError(info.Status.Err)
+		info.Error.Time = info.Status.ErrTime
 	}
 	if wantsToRun(info.State) {
 		info.Tasks = r.Processors()

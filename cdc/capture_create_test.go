@@ -213,6 +213,9 @@ func TestStuckSinkShowsWarning(t *testing.T) {
 	if info.Error == nil || !strings.Contains(info.Error.Message, "lock wait timeout") {
 		t.Errorf("error %+v", info.Error)
 	}
+	if at := info.Status.ErrTime; at.IsZero() || !info.Error.Time.Equal(at) {
+		t.Errorf("the error is of %v, want %v, when the write failed", info.Error.Time, at)
+	}
 	n.sinks.failWrites("a", nil)
 	if info := n.awaitState("a", cdc.StateNormal); info.Error != nil {
 		t.Errorf("normal with %+v", info.Error)

@@ -186,6 +186,12 @@ func TestCaptureLifeCycle(t *testing.T) {
 	n.await("a row arrives", func() bool { return n.sinks.count("a") == 1 })
 	at := n.cluster.Oracle().Now()
 	n.await("the checkpoint advances", func() bool { return n.get("a").CheckpointTs > at })
+	if st := n.LocalStatus()["a"]; st.Tables != 1 || st.Received != 1 || st.Rows != 1 || st.BarrierTs <= at {
+		t.Errorf("local status %+v", st)
+	}
+	if st := n.cfg.Upstream.Status(); st.Received == 0 {
+		t.Errorf("upstream %+v, want rows", st)
+	}
 	processors, err := n.Processors(ctx)
 	if err != nil || len(processors) != 1 || !slices.Equal(processors[0].TableIDs, []int64{table.ID()}) {
 		t.Errorf("processors %+v, %v; want one with table %d", processors, err, table.ID())
@@ -196,8 +202,8 @@ func TestCaptureLifeCycle(t *testing.T) {
 	}
 	n.await("the sink is closed", func() bool { n.sinks.mu.Lock(); defer n.sinks.mu.Unlock(); return n.sinks.closed["a"] == 2 })
 	paused := n.get("a")
-	if paused.State != cdc.StateStopped || len(paused.Tasks) != 0 {
-		t.Errorf("paused: %+v", paused)
+	if local := n.LocalStatus(); paused.State != cdc.StateStopped || len(paused.Tasks) != 0 || len(local) != 0 {
+		t.Errorf("paused: %+v, local status %+v", paused, local)
 	}
 	table.Insert(2, "y")
 	if err := n.UpdateChangefeed(ctx, "a", func(s *cdc.Spec) error { s.Mounter.WorkerNum = 32; return nil }); err != nil {

@@ -30,7 +30,8 @@ type Changefeed struct {
 		pipeline *pipeline.Pipeline // of the present Run, or the last
 		saved    event.Ts           // the last checkpoint stored
 		err      error              // why the last Run failed
-		catchUp  catchUp            // of the present Run
+		errAt    time.Time
+		catchUp  catchUp // of the present Run
 	}
 }
 
@@ -88,7 +89,10 @@ func (c *Changefeed) begin() error {
 func (c *Changefeed) end(state State, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mu.running, c.mu.state, c.mu.err = false, state, err
+	c.mu.running, c.mu.state, c.mu.err, c.mu.errAt = false, state, err, time.Time{}
+	if err != nil {
+		c.mu.errAt = time.Now()
+	}
 }
 
 func (c *Changefeed) run(ctx context.Context) error {

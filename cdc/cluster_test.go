@@ -405,6 +405,12 @@ func TestCapturesShareTables(t *testing.T) {
 		got := c.tables()
 		return got["c1"] == 3 && got["c2"] == 3 && got["c3"] == 3
 	})
+	c.await("everybody tells of its part", func() bool {
+		return !slices.ContainsFunc(c.nodes, func(n *clusterNode) bool {
+			st := n.LocalStatus()["feed"]
+			return st.Tables != 3 || st.BarrierTs == 0
+		})
+	})
 	// DDLs of tables that are with several captures.
 	tables[0].AddColumn(cdctest.Text("extra"))
 	more := c.upstream.CreateTable("shop", "more", cdctest.Int("id").PrimaryKey())

@@ -31,6 +31,7 @@ func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
 	if err != nil {
 		return fmt.Errorf("set service GC safe point in PD: %w", err)
 	}
+	s.upstream.safePoint.Store(least)
 	if least > want {
 		return &gcError{ts: ts, safePoint: event.Ts(least)}
 	}

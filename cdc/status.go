@@ -33,6 +33,9 @@ type Status struct {
 	SavedTs event.Ts
 	// ResolvedTs: everything at or below it has been received from the cluster.
 	ResolvedTs event.Ts
+	// BarrierTs is the commit ts of the first DDL that waits for rows before it, or
+	// else the ts up to which there is none. Tables that it touches wait there.
+	BarrierTs event.Ts
 	// Tables are the physical tables (tables and partitions) that are followed.
 	Tables int
 	// Regions is the number of regions of these tables, as far as they are known;
@@ -52,14 +55,17 @@ type Status struct {
 	// SpilledBytes are the size of the files in Config.SpillDir: 0 as long as
 	// everything fits into the quota.
 	SpilledBytes int64
-	// Rows and DDLs are those that the sink has acknowledged in this Run.
-	Rows, DDLs int64
+	// Received are the rows that have come from the cluster in this Run, before rows
+	// are filtered; Rows and DDLs are those that the sink has acknowledged.
+	Received, Rows, DDLs int64
 	// PendingDDLs wait for the rows before them.
 	PendingDDLs int
 	// Slowest are the tables with the least checkpoint ts, ten at most.
 	Slowest []TableStatus
-	// Err is why the changefeed failed, or the error that is being retried.
-	Err error
+	// Err is why the changefeed failed, or the error that is being retried; ErrTime is
+	// when that was met.
+	Err     error
+	ErrTime time.Time
 }
 
 // TableStatus is how far one physical table has come.
@@ -88,7 +94,7 @@ func lag(ts event.Ts, now time.Time) time.Duration {
 // Status may be called from any goroutine at any time.
 func (c *Changefeed) Status() Status {
 	c.mu.Lock()
-	st := Status{State: c.mu.state, SavedTs: c.mu.saved, Err: c.mu.err}
+	st := Status{State: c.mu.state, SavedTs: c.mu.saved, Err: c.mu.err, ErrTime: c.mu.errAt}
 	p := c.mu.pipeline
 	c.mu.Unlock()
 	if p == nil {
@@ -110,15 +116,15 @@ func (c *Changefeed) Status() Status {
 func (s *Status) describe(p *pipeline.Pipeline) {
 	const slowest = 10
 	ps := p.Status(slowest)
-	s.CheckpointTs, s.ResolvedTs = ps.CheckpointTs, ps.ResolvedTs
+	s.CheckpointTs, s.ResolvedTs, s.BarrierTs = ps.CheckpointTs, ps.ResolvedTs, ps.BarrierTs
 	s.Regions, s.ScannedRegions = ps.Regions, ps.ScannedRegions
 	s.Tables, s.PendingRows, s.PendingBytes = ps.Spans, ps.PendingRows, ps.PendingBytes
 	s.MemoryBytes, s.SpilledBytes = ps.MemoryBytes, ps.SpilledBytes
-	s.Rows, s.DDLs, s.PendingDDLs = ps.Rows, ps.DDLs, ps.PendingDDLs
+	s.Received, s.Rows, s.DDLs, s.PendingDDLs = ps.Received, ps.Rows, ps.DDLs, ps.PendingDDLs
 	for _, span := range ps.Slowest {
 		s.Slowest = append(s.Slowest, TableStatus(span))
 	}
 	if s.State == StateNormal && ps.Err != nil {
-		s.State, s.Err = StateWarning, ps.Err
+		s.State, s.Err, s.ErrTime = StateWarning, ps.Err, ps.ErrTime
 	}
 }

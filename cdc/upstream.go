@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/tikv/client-go/v2/config"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/internal/rawkv"
 	"github.com/tidbcdc/tidbcdc/internal/sharing"
 	"github.com/tidbcdc/tidbcdc/internal/spill"
 )
@@ -53,8 +55,38 @@ type Upstream struct {
 	log    *slog.Logger
 	id     uint64
 
+	received  atomic.Int64
+	safePoint atomic.Uint64
+
 	cancel context.CancelFunc
 	pulled chan error // the result of puller.Run, once
+}
+
+// UpstreamStatus is a picture of an Upstream.
+type UpstreamStatus struct {
+	// Received are the rows that stores have sent, once for all changefeeds that
+	// share them.
+	Received int64
+	// ServiceSafePoint is the least service GC safe point of the whole cluster as PD
+	// said when one of this process was last set; 0 before.
+	ServiceSafePoint event.Ts
+}
+
+// Status may be called from any goroutine at any time.
+func (u *Upstream) Status() UpstreamStatus {
+	return UpstreamStatus{Received: u.received.Load(), ServiceSafePoint: event.Ts(u.safePoint.Load())}
+}
+
+// countingReceiver counts the rows that pass.
+type countingReceiver struct {
+	puller.Receiver
+	rows *atomic.Int64
+}
+
+// Receive implements puller.Receiver.
+func (r countingReceiver) Receive(kvs []rawkv.Entry) {
+	r.rows.Add(int64(len(kvs)))
+	r.Receiver.Receive(kvs)
 }
 
 // Dial connects to a cluster. It fails with ErrPDUnreachable if no PD answers in
@@ -98,7 +130,7 @@ func Dial(ctx context.Context, cfg UpstreamConfig) (*Upstream, error) {
 		TxnMemory: cfg.TxnMemory, Spill: spill.Config{Dir: cfg.SpillDir, Name: fmt.Sprintf("transactions-%d", u.id)},
 	})
 	u.source = sharing.New(func(span event.Span, startTs event.Ts, out puller.Receiver) sharing.Subscription {
-		return u.puller.Subscribe(span, startTs, out)
+		return u.puller.Subscribe(span, startTs, countingReceiver{out, &u.received})
 	})
 	go func() { u.pulled <- u.puller.Run(life) }()
 	return u, nil

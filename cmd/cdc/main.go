@@ -1,5 +1,30 @@
 // Command cdc runs changefeeds of a TiDB cluster and serves TiCDC's HTTP API over
 // them; its other commands are clients of that API. See cdc --help.
+//
+// # Metrics
+//
+// GET /metrics has TiCDC's names, labels and units for what there is here too:
+//
+//   - of the owner, per changefeed: ticdc_owner_{checkpoint_ts, resolved_ts},
+//     both also with _lag, _{status, barrier_ts, current_pd_ts}, and
+//     ticdc_processor_exit_with_error_count;
+//   - of each capture: ticdc_owner_ownership_counter, ticdc_kvclient_pull_event_count
+//     (rows, of the type row), ticdc_gc_min_service_gc_safepoint,
+//     ticdc_server_{go_gc, go_max_procs}, and those of Go and of the process;
+//   - of each capture, of its part of each changefeed:
+//     ticdc_processor_num_of_tables, ticdc_puller_txn_collect_event_count,
+//     ticdc_mounter_total_rows_count, ticdc_scheduler_slow_table_{id,
+//     checkpoint_ts_lag, puller_resolved_ts_lag}, ticdc_sorter_{output_event_count,
+//     in_memory_data_size_gauge, on_disk_data_size_gauge}, and ticdc_sink_{batch_row_count,
+//     flush_lag_histogram, ddl_exec_duration, execution_error}, with
+//     txn_worker_flush_duration, or mq_worker_send_message_duration for Kafka.
+//
+// These of TiCDC's dashboards do not exist: ticdc_kvclient_event_feed_error_count,
+// ticdc_gc_cdc_gc_safepoint, ticdc_scheduler_table_replication_state and
+// slow_table_stage_*, ticdc_sink_write_bytes_total, other ticdc_sink_txn_*,
+// ticdc_sink_mq_worker_batch_* and ticdc_sink_kafka_producer_*, ticdc_sink_cloud_storage_*,
+// ticdc_redo_*, ticdc_server_etcd_health_check_duration, and those that only TiCDC's new
+// architecture has.
 package main
 
 import (

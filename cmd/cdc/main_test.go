@@ -143,7 +143,8 @@ func TestLife(t *testing.T) {
 	metrics := get(t, url+"/metrics")
 	for _, name := range []string{
 		"ticdc_owner_checkpoint_ts_lag", "ticdc_owner_status", "ticdc_owner_ownership_counter", "ticdc_processor_num_of_tables",
-		"go_goroutines", "process_resident_memory_bytes",
+		"ticdc_owner_barrier_ts", "ticdc_owner_current_pd_ts", "ticdc_kvclient_pull_event_count", "ticdc_puller_txn_collect_event_count",
+		"ticdc_server_go_gc 1", "ticdc_server_go_max_procs", "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(metrics, "\n"+name) {
 			t.Errorf("no metric %s", name)

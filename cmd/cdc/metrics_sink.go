@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,11 +18,25 @@ import (
 type sinkMetrics struct {
 	batchRows   *prometheus.HistogramVec
 	writeTime   *prometheus.HistogramVec
+	sendTime    *prometheus.HistogramVec // writeTime of Kafka
 	flushLag    *prometheus.HistogramVec
 	ddlTime     *prometheus.HistogramVec
 	errors      *prometheus.CounterVec
 	rowsMounted *prometheus.CounterVec
+
+	mu   sync.Mutex
+	uses map[string]*sinkUse // by changefeed
 }
+
+// sinkUse is how many sinks of a changefeed are open, and since when none is.
+type sinkUse struct {
+	open   int
+	unused time.Time
+}
+
+// keepUnused is for how long metrics of a changefeed stay that has no open sink:
+// longer than the longest wait after an error.
+const keepUnused = 15 * time.Minute
 
 func newSinkMetrics(registry prometheus.Registerer) *sinkMetrics {
 	labels := []string{"namespace", "changefeed", "type"}
@@ -30,9 +45,11 @@ func newSinkMetrics(registry prometheus.Registerer) *sinkMetrics {
 			Namespace: "ticdc", Subsystem: "sink", Name: name, Help: help, Buckets: buckets,
 		}, labels)
 	}
+	times := prometheus.ExponentialBuckets(0.001, 2, 18)
 	m := &sinkMetrics{
 		batchRows: histogram("batch_row_count", "Rows of a call of the sink.", prometheus.ExponentialBuckets(1, 2, 13)),
-		writeTime: histogram("txn_worker_flush_duration", "Seconds that the sink took to write rows.", prometheus.ExponentialBuckets(0.001, 2, 18)),
+		writeTime: histogram("txn_worker_flush_duration", "Seconds that the sink took to write rows.", times),
+		sendTime:  histogram("mq_worker_send_message_duration", "Seconds that a Kafka sink took to write rows.", times),
 		flushLag:  histogram("flush_lag_histogram", "Seconds from the commit of rows to their acknowledgement by the sink.", prometheus.ExponentialBuckets(0.01, 2, 18)),
 		ddlTime:   histogram("ddl_exec_duration", "Seconds that the sink took to execute a DDL.", prometheus.ExponentialBuckets(0.001, 2, 20)),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -41,8 +58,9 @@ func newSinkMetrics(registry prometheus.Registerer) *sinkMetrics {
 		rowsMounted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "ticdc", Subsystem: "mounter", Name: "total_rows_count", Help: "Rows that were decoded.",
 		}, []string{"namespace", "changefeed"}),
+		uses: map[string]*sinkUse{},
 	}
-	registry.MustRegister(m.batchRows, m.writeTime, m.flushLag, m.ddlTime, m.errors, m.rowsMounted)
+	registry.MustRegister(m.batchRows, m.writeTime, m.sendTime, m.flushLag, m.ddlTime, m.errors, m.rowsMounted)
 	return m
 }
 
@@ -55,25 +73,94 @@ func (m *sinkMetrics) observe(openers sink.Openers) sink.Openers {
 			if err != nil {
 				return nil, closer, err
 			}
-			labels := []string{"default", cfg.Changefeed, scheme}
-			o := &observedSink{
-				Sink: s, batchRows: m.batchRows.WithLabelValues(labels...), writeTime: m.writeTime.WithLabelValues(labels...),
-				flushLag: m.flushLag.WithLabelValues(labels...), ddlTime: m.ddlTime.WithLabelValues(labels...),
-				errors: m.errors.WithLabelValues(labels...), rowsMounted: m.rowsMounted.WithLabelValues(labels[:2]...),
-			}
-			if _, ok := s.(sink.CheckpointWriter); ok {
-				return &observedCheckpointSink{o}, closer, nil
-			}
-			return o, closer, nil
+			return m.observeSink(s, cfg.Changefeed, scheme), m.use(cfg.Changefeed, closer), nil
 		}
 	}
 	return observed
 }
 
+// observeSink returns a sink that has the optional methods that s has.
+func (m *sinkMetrics) observeSink(s sink.Sink, changefeed, scheme string) sink.Sink {
+	labels := []string{"default", changefeed, scheme}
+	times := m.writeTime
+	if scheme == "kafka" || scheme == "kafka+ssl" {
+		times = m.sendTime
+	}
+	o := &observedSink{
+		Sink: s, batchRows: m.batchRows.WithLabelValues(labels...), writeTime: times.WithLabelValues(labels...),
+		flushLag: m.flushLag.WithLabelValues(labels...), ddlTime: m.ddlTime.WithLabelValues(labels...),
+		errors: m.errors.WithLabelValues(labels...), rowsMounted: m.rowsMounted.WithLabelValues(labels[:2]...),
+	}
+	checkpoints, isCheckpointWriter := s.(sink.CheckpointWriter)
+	transactions, isTransactionWriter := s.(sink.TransactionWriter)
+	observed := observedTransactions{o, transactions}
+	switch {
+	case isCheckpointWriter && isTransactionWriter:
+		return &struct {
+			observedTransactions
+			sink.CheckpointWriter
+		}{observed, checkpoints}
+	case isTransactionWriter:
+		return observed
+	case isCheckpointWriter:
+		return &struct {
+			*observedSink
+			sink.CheckpointWriter
+		}{o, checkpoints}
+	}
+	return o
+}
+
+// use notes that a sink of a changefeed is open until the Closer is closed, which
+// closes closer.
+func (m *sinkMetrics) use(changefeed string, closer io.Closer) io.Closer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.uses[changefeed]
+	if u == nil {
+		u = &sinkUse{}
+		m.uses[changefeed] = u
+	}
+	u.open++
+	return closerFunc(func() error {
+		m.mu.Lock()
+		u.open--
+		u.unused = time.Now()
+		m.mu.Unlock()
+		if closer == nil {
+			return nil
+		}
+		return closer.Close()
+	})
+}
+
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }
+
+// forgetUnused drops the metrics of changefeeds that have had no open sink for long:
+// they are gone, or not run here.
+func (m *sinkMetrics) forgetUnused(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for changefeed, u := range m.uses {
+		if u.open == 0 && now.Sub(u.unused) >= keepUnused {
+			m.forgetLocked(changefeed)
+		}
+	}
+}
+
 // forget drops the metrics of a changefeed that is gone.
 func (m *sinkMetrics) forget(changefeed string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forgetLocked(changefeed)
+}
+
+func (m *sinkMetrics) forgetLocked(changefeed string) {
+	delete(m.uses, changefeed)
 	labels := prometheus.Labels{"changefeed": changefeed}
-	for _, v := range []*prometheus.HistogramVec{m.batchRows, m.writeTime, m.flushLag, m.ddlTime} {
+	for _, v := range []*prometheus.HistogramVec{m.batchRows, m.writeTime, m.sendTime, m.flushLag, m.ddlTime} {
 		v.DeletePartialMatch(labels)
 	}
 	m.errors.DeletePartialMatch(labels)
@@ -89,8 +176,12 @@ type observedSink struct {
 
 // WriteRows implements sink.Sink.
 func (o *observedSink) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
+	return o.write(ctx, rows, o.Sink.WriteRows)
+}
+
+func (o *observedSink) write(ctx context.Context, rows []*event.RowChanged, write func(context.Context, []*event.RowChanged) error) error {
 	begin := time.Now()
-	err := o.Sink.WriteRows(ctx, rows)
+	err := write(ctx, rows)
 	if err != nil {
 		o.errors.Inc()
 		return err
@@ -117,10 +208,13 @@ func (o *observedSink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	return nil
 }
 
-// observedCheckpointSink is one whose sink wants to know the checkpoint.
-type observedCheckpointSink struct{ *observedSink }
+// observedTransactions is an observedSink that can keep transactions whole.
+type observedTransactions struct {
+	*observedSink
+	writer sink.TransactionWriter
+}
 
-// WriteCheckpoint implements sink.CheckpointWriter.
-func (o *observedCheckpointSink) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
-	return o.Sink.(sink.CheckpointWriter).WriteCheckpoint(ctx, ts)
+// WriteTransactions implements sink.TransactionWriter.
+func (o observedTransactions) WriteTransactions(ctx context.Context, rows []*event.RowChanged) error {
+	return o.write(ctx, rows, o.writer.WriteTransactions)
 }

@@ -79,12 +79,13 @@ func serve(ctx context.Context, cfg *serverConfig, stdout io.Writer) (err error)
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerRuntimeMetrics(registry)
 	sinks := newSinkMetrics(registry)
 	node, err := newCapture(cfg, up, etcd, sinks.observe(backends()), build, log)
 	if err != nil {
 		return err
 	}
-	registry.MustRegister(newChangefeedMetrics(node, sinks.forget))
+	registry.MustRegister(newChangefeedMetrics(node, up, sinks))
 	page := statuspage.New(node)
 	handler, err := apiHandler(cfg, node, etcd, page, registry, level, log)
 	if err != nil {

@@ -90,6 +90,23 @@ func (n *Node) Pipeline(changefeed string) *pipeline.Pipeline {
 	return nil
 }
 
+// Pipelines returns the pipelines that run in this process, by changefeed.
+func (n *Node) Pipelines() map[string]*pipeline.Pipeline {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]*pipeline.Pipeline{}
+	for id, p := range n.mu.processors {
+		select {
+		case <-p.ended:
+		default:
+			if pl := p.pipeline(); pl != nil {
+				out[id] = pl
+			}
+		}
+	}
+	return out
+}
+
 func (l *Leadership) add(c *Coordinator) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

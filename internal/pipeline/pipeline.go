@@ -108,6 +108,7 @@ type Pipeline struct {
 	failed chan error
 
 	ddlSources []*ddlSource
+	received   atomic.Int64 // rows of tables
 	rows, ddls atomic.Int64 // acknowledged by the sink
 	// ended is closed when Run has let everything go.
 	ended chan struct{}
@@ -153,6 +154,7 @@ type Pipeline struct {
 		reported  event.Ts
 		reporting bool
 		lastErr   error // of a write that is being retried
+		lastErrAt time.Time
 		pulled    int64 // memory reserved for what subscriptions hold
 		stopped   bool
 	}

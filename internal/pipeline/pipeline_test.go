@@ -546,8 +546,8 @@ func TestStatus(t *testing.T) {
 		if st.Spans != 2 || st.Regions != 4 || st.ScannedRegions != 2 || st.Rows != 1 || st.PendingRows != 2 {
 			t.Errorf("status %+v", st)
 		}
-		if st.CheckpointTs != 115 || st.ResolvedTs != 115 {
-			t.Errorf("checkpoint %d, resolved %d, want 115", st.CheckpointTs, st.ResolvedTs)
+		if st.CheckpointTs != 115 || st.ResolvedTs != 115 || st.BarrierTs != 130 || st.Received != 3 {
+			t.Errorf("checkpoint %d, resolved %d, want 115; barrier %d, want 130; received %d, want 3", st.CheckpointTs, st.ResolvedTs, st.BarrierTs, st.Received)
 		}
 		want := pipeline.SpanStatus{Table: "d.b", PhysicalID: 2, CheckpointTs: 115, ResolvedTs: 115, PendingRows: 1}
 		if len(st.Slowest) != 1 || st.Slowest[0] != want {

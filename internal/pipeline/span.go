@@ -63,6 +63,7 @@ func (s *tableSpan) name() string {
 
 // Receive implements puller.Receiver.
 func (s *tableSpan) Receive(kvs []rawkv.Entry) {
+	s.pipeline.received.Add(int64(len(kvs)))
 	if err := s.sorter.Add(kvs); err != nil {
 		s.pipeline.fail(fmt.Errorf("hold changes of %s: %w", event.TableSpan(s.physicalID), err))
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -13,6 +14,9 @@ type Status struct {
 	CheckpointTs event.Ts
 	// ResolvedTs: everything at or below it has been received.
 	ResolvedTs event.Ts
+	// BarrierTs: the schema is known up to it and no DDL below it waits; nothing of a
+	// table that a waiting DDL touches is written above it.
+	BarrierTs event.Ts
 	// Regions is the number of regions, as far as they are known; of these,
 	// ScannedRegions have delivered everything from before they were subscribed.
 	Regions, ScannedRegions int
@@ -23,14 +27,16 @@ type Status struct {
 	PendingBytes int64
 	// MemoryBytes count against the memory quota; SpilledBytes are on disk.
 	MemoryBytes, SpilledBytes int64
-	// Rows and DDLs are those the sink has acknowledged.
-	Rows, DDLs int64
+	// Received are the rows of tables that have come in; Rows and DDLs are those the
+	// sink has acknowledged.
+	Received, Rows, DDLs int64
 	// PendingDDLs have been received and wait for rows below them.
 	PendingDDLs int
 	// Slowest are the spans with the least checkpoint ts, the least first.
 	Slowest []SpanStatus
-	// Err is the error of a write that is being retried.
-	Err error
+	// Err is the error of a write that is being retried, and ErrTime when it was met.
+	Err     error
+	ErrTime time.Time
 }
 
 // SpanStatus is the part of one physical table.
@@ -47,9 +53,12 @@ func (p *Pipeline) Status(slowest int) Status {
 	defer p.mu.Unlock()
 	st := Status{
 		CheckpointTs: p.mu.checkpoint, ResolvedTs: p.mu.ddlResolved,
-		Spans: len(p.mu.spans) + len(p.mu.ending) + len(p.mu.leaving),
-		Rows:  p.rows.Load(), DDLs: p.ddls.Load(),
-		PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr,
+		Spans:    len(p.mu.spans) + len(p.mu.ending) + len(p.mu.leaving),
+		Received: p.received.Load(), Rows: p.rows.Load(), DDLs: p.ddls.Load(),
+		BarrierTs: p.mu.ddlResolved, PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr, ErrTime: p.mu.lastErrAt,
+	}
+	if len(p.mu.ddls) > 0 {
+		st.BarrierTs = min(st.BarrierTs, p.mu.ddls[0].event.CommitTs)
 	}
 	st.MemoryBytes, st.SpilledBytes = p.cfg.Sorters.Usage()
 	spans := make([]SpanStatus, 0, st.Spans)

@@ -235,5 +235,5 @@ func (w *worker) retry(ctx, writeCtx context.Context, what func() string, write 
 func (p *Pipeline) setLastErr(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.lastErr = err
+	p.mu.lastErr, p.mu.lastErrAt = err, time.Now()
 }
