@@ -22,6 +22,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -332,6 +333,9 @@ func TestRunningErrorIsShown(t *testing.T) {
 // TestErrorTable: what each error of a Controller becomes, also when it is wrapped.
 func TestErrorTable(t *testing.T) {
 	open := func(scheme string) error { return &cdc.OpenSinkError{Scheme: scheme, Err: errors.New("x")} }
+	write := func(scheme, method string) error {
+		return &sink.WriteError{Scheme: scheme, Method: method, Err: errors.New("x")}
+	}
 	event := func(err error) error { return &filter.EventFilterError{Field: "ignore-sql", Err: err} }
 	for _, tt := range []struct {
 		err    error
@@ -355,6 +359,19 @@ func TestErrorTable(t *testing.T) {
 		{open("pulsar"), 500, "CDC:ErrPulsarNewProducer"},
 		{open("s3"), 500, "CDC:ErrStorageInitialize"},
 		{&cdc.OpenSinkError{Scheme: "mysql", Err: sink.ErrInvalidURI}, 400, "CDC:ErrSinkURIInvalid"},
+		{write("mysql", "WriteRows"), 500, "CDC:ErrMySQLTxnError"},
+		{write("tidb+ssl", "WriteTransactions"), 500, "CDC:ErrMySQLTxnError"},
+		{write("tidb", "WriteDDL"), 500, "CDC:ErrExecDDLFailed"},
+		{write("kafka", "WriteRows"), 500, "CDC:ErrKafkaAsyncSendMessage"},
+		{write("kafka+ssl", "WriteDDL"), 500, "CDC:ErrKafkaSendMessage"},
+		{write("kafka", "WriteCheckpoint"), 500, "CDC:ErrKafkaSendMessage"},
+		{fmt.Errorf("%w: %w", cdc.ErrNoProgress, write("mysql", "WriteRows")), 500, "CDC:ErrMySQLTxnError"},
+		{&sink.WriteError{Scheme: "kafka", Method: "WriteRows", Err: sink.ErrTooLarge}, 500, "CDC:ErrMessageTooLarge"},
+		{&sink.WriteError{Scheme: "kafka", Method: "WriteRows", Err: &dispatcher.TableError{}}, 500, "CDC:ErrDispatcherFailed"},
+		{&cdc.OpenSinkError{Scheme: "kafka", Err: &dispatcher.RuleError{Err: sink.ErrInvalidURI}}, 400, "CDC:ErrSinkInvalidConfig"},
+		{fmt.Errorf("%w: %w", sink.ErrInvalidURI, sink.ErrUnknownProtocol), 400, "CDC:ErrSinkUnknownProtocol"},
+		{&cdc.OpenSinkError{Scheme: "kafka", Err: &dispatcher.RuleError{Err: &dispatcher.TopicError{}}}, 400, "CDC:ErrKafkaTopicExprInvalid"},
+		{write("mine", "WriteRows"), 500, "CDC:ErrInternalServerError"},
 		{open("mine"), 500, "CDC:ErrInternalServerError"},
 		{event(errors.New("error parsing regexp")), 400, "CDC:ErrFilterRuleInvalid"},
 		{event(&filter.RuleError{}), 400, "CDC:ErrFilterRuleInvalid"},

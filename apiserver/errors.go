@@ -3,8 +3,10 @@ package apiserver
 import (
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -77,7 +79,16 @@ var kinds = [...]kind{
 	{isA[*filter.EventFilterError], "CDC:ErrFilterRuleInvalid", http.StatusBadRequest},
 	{isA[*filter.IntoFilterError], "CDC:ErrSyncRenameTableFailed", http.StatusInternalServerError},
 
+	{isA[*dispatcher.TopicError], "CDC:ErrKafkaTopicExprInvalid", http.StatusBadRequest},
+	{isA[*dispatcher.RuleError], "CDC:ErrSinkInvalidConfig", http.StatusBadRequest},
+	{is(sink.ErrUnknownProtocol), "CDC:ErrSinkUnknownProtocol", http.StatusBadRequest},
 	{is(sink.ErrInvalidURI), "CDC:ErrSinkURIInvalid", http.StatusBadRequest},
+	{isA[*dispatcher.TableError], "CDC:ErrDispatcherFailed", http.StatusInternalServerError},
+	{is(sink.ErrTooLarge), "CDC:ErrMessageTooLarge", http.StatusInternalServerError},
+	{isWrite("WriteDDL", "mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrExecDDLFailed", http.StatusInternalServerError},
+	{isWrite("", "mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrMySQLTxnError", http.StatusInternalServerError},
+	{isWrite("WriteRows", "kafka", "kafka+ssl"), "CDC:ErrKafkaAsyncSendMessage", http.StatusInternalServerError},
+	{isWrite("", "kafka", "kafka+ssl"), "CDC:ErrKafkaSendMessage", http.StatusInternalServerError},
 	{isSink("mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrMySQLConnectionError", http.StatusBadRequest},
 	{isSink("kafka", "kafka+ssl"), "CDC:ErrKafkaNewProducer", http.StatusInternalServerError},
 	{isSink("pulsar", "pulsar+ssl", "pulsar+http", "pulsar+https"), "CDC:ErrPulsarNewProducer", http.StatusInternalServerError},
@@ -103,14 +114,15 @@ func isA[T error](err error) bool {
 func isSink(schemes ...string) func(error) bool {
 	return func(err error) bool {
 		var open *cdc.OpenSinkError
-		if errors.As(err, &open) {
-			for _, s := range schemes {
-				if s == open.Scheme {
-					return true
-				}
-			}
-		}
-		return false
+		return errors.As(err, &open) && slices.Contains(schemes, open.Scheme)
+	}
+}
+
+// isWrite is for sinks of which a method failed: the one that is named, or any.
+func isWrite(method string, schemes ...string) func(error) bool {
+	return func(err error) bool {
+		var write *sink.WriteError
+		return errors.As(err, &write) && (method == "" || method == write.Method) && slices.Contains(schemes, write.Scheme)
 	}
 }
 

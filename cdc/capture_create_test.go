@@ -165,10 +165,19 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// writeErrorCode makes a code of what is known of a failed call of a sink.
+func writeErrorCode(err error) string {
+	var write *sink.WriteError
+	if !errors.As(err, &write) {
+		return ""
+	}
+	return write.Scheme + " " + write.Method
+}
+
 // TestFailingSinks: errors that come and go, errors that stay, and a sink that does
 // not open.
 func TestFailingSinks(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, func(cfg *cdc.CaptureConfig) { cfg.ErrorCode = writeErrorCode })
 	ctx := t.Context()
 	table := n.cluster.CreateTable("shop", "items", cdctest.Int("id").PrimaryKey())
 	down := errors.New("connection refused")
@@ -176,7 +185,7 @@ func TestFailingSinks(t *testing.T) {
 	n.sinks.failWrites("a", down)
 	table.Insert(1)
 	info := n.awaitState("a", cdc.StatePending)
-	if info.Error == nil || !strings.Contains(info.Error.Message, "connection refused") {
+	if info.Error == nil || !strings.Contains(info.Error.Message, "connection refused") || info.Error.Code != "test WriteRows" {
 		t.Errorf("error %+v", info.Error)
 	}
 	if err := n.PauseChangefeed(ctx, "a"); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -216,7 +215,7 @@ func checkTargetTs(spec *Spec) error {
 // the settings, the filter, the tables as of ts, the time zone, and that the sink
 // can be reached.
 func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) error {
-	if scheme, _, _ := strings.Cut(spec.SinkURI, "://"); o.cfg.Openers[strings.ToLower(scheme)] == nil {
+	if o.cfg.Openers[spec.scheme()] == nil {
 		// Without an Opener this connects to nothing: it says what is wrong.
 		_, closer, err := o.cfg.Openers.Open(ctx, spec.SinkURI, sink.Config{})
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -125,7 +124,7 @@ func (c *CaptureConfig) build(ctx context.Context, spec *Spec) (Config, io.Close
 		ForceReplicate: spec.ForceReplicate, IgnoreIneligibleTables: spec.IgnoreIneligibleTables,
 		WriteConcurrency: c.WriteConcurrency, MemoryQuota: spec.MemoryQuota, SpillDir: c.spillDir(),
 		CheckpointInterval: c.CheckpointInterval, RetryTimeout: c.RetryTimeout, DrainTimeout: c.DrainTimeout,
-		GCTTL: c.GCTTL, Logger: c.Logger, WholeTransactions: spec.WholeTransactions,
+		GCTTL: c.GCTTL, Logger: c.Logger, WholeTransactions: spec.WholeTransactions, scheme: spec.scheme(),
 	}
 	if cfg.WholeTransactions {
 		cfg.WriteConcurrency = 1
@@ -146,8 +145,7 @@ func (c *CaptureConfig) openSink(ctx context.Context, spec *Spec) (sink.Sink, io
 		Changefeed: spec.ID, Options: spec.Sink, CaseSensitive: spec.CaseSensitive, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
 	})
 	if err != nil {
-		scheme, _, _ := strings.Cut(strings.ToLower(spec.SinkURI), "://")
-		return nil, nil, &OpenSinkError{Scheme: scheme, Err: err}
+		return nil, nil, &OpenSinkError{Scheme: spec.scheme(), Err: err}
 	}
 	return s, closer, nil
 }

@@ -206,7 +206,7 @@ func (c *Changefeed) pipelineConfig(ctx context.Context, sorters *sorter.Pool, s
 		},
 		Sorters: sorters,
 		Mounter: NewMounter(storage, MounterOptions{}),
-		Filter:  c.cfg.Filter, Sink: c.cfg.Sink, SaveCheckpoint: c.saveCheckpoint,
+		Filter:  c.cfg.Filter, Sink: c.cfg.Sink, SinkScheme: c.cfg.scheme, SaveCheckpoint: c.saveCheckpoint,
 		StartTs: start, TargetTs: c.cfg.TargetTs, ForceReplicate: c.cfg.ForceReplicate,
 		WholeTransactions: c.cfg.WholeTransactions,
 		WriteConcurrency:  c.cfg.WriteConcurrency, BatchRows: c.cfg.BatchRows, BatchBytes: c.cfg.BatchBytes,

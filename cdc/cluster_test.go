@@ -112,7 +112,7 @@ func (c *captures) join() *clusterNode {
 		Openers: sink.Openers{"test": func(context.Context, *url.URL, sink.Config) (sink.Sink, io.Closer, error) {
 			return writer{n.id, c.target}, closeFunc(func() {}), nil
 		}},
-		CheckpointInterval: 20 * time.Millisecond, RetryTimeout: 3 * time.Second, Logger: c.log,
+		CheckpointInterval: 20 * time.Millisecond, RetryTimeout: 3 * time.Second, Logger: c.log, ErrorCode: writeErrorCode,
 	})
 	if err != nil {
 		c.t.Fatal(err)

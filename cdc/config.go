@@ -85,6 +85,8 @@ type Config struct {
 	SafePointService string
 	// Logger gets the changefeed's messages. Defaults to the Upstream's.
 	Logger *slog.Logger
+
+	scheme string // of the URI by which a Capture has opened Sink
 }
 
 // minMemoryQuota is what moves anything at all.

@@ -149,6 +149,12 @@ func isOn(value any) bool {
 	return true
 }
 
+// scheme returns that of SinkURI, in lower case.
+func (s *Spec) scheme() string {
+	scheme, _, _ := strings.Cut(s.SinkURI, "://")
+	return strings.ToLower(scheme)
+}
+
 // zone returns the changefeed's time zone.
 func (s *Spec) zone(system *time.Location) (*time.Location, error) {
 	switch strings.ToLower(s.TimeZone) {

@@ -77,3 +77,29 @@ type permanentError struct{ err error }
 
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
+
+// WriteError is why a call of a Sink failed, as a changefeed reports it.
+type WriteError struct {
+	// Method is the method that failed: WriteRows, WriteTransactions, WriteDDL or
+	// WriteCheckpoint.
+	Method string
+	// Scheme is that of the URI by which a cdc.Capture has opened the sink, in lower
+	// case; otherwise it is empty.
+	Scheme string
+	// Err is what the method returned.
+	Err error
+}
+
+// Error implements error.
+func (e *WriteError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// Errors for backends to wrap.
+var (
+	// ErrUnknownProtocol: the backend does not write the protocol that is wanted.
+	ErrUnknownProtocol = errors.New("unknown protocol")
+	// ErrTooLarge: a change exceeds what the system that is written to takes.
+	ErrTooLarge = errors.New("message is too large")
+)

@@ -54,6 +54,8 @@ type Config struct {
 	Mounter Mounter
 	Filter  *filter.Filter
 	Sink    sink.Sink
+	// SinkScheme is that of the Sink's errors (sink.WriteError). It may be empty.
+	SinkScheme string
 	// SaveCheckpoint makes a checkpoint durable. Unused if Assigned.
 	SaveCheckpoint func(ctx context.Context, ts event.Ts) error
 	// Assigned makes the pipeline one of several that share a changefeed. It writes

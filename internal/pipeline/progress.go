@@ -183,7 +183,7 @@ func (p *Pipeline) saveLast(ctx context.Context) error {
 	p.mu.Unlock()
 	if w, ok := p.cfg.Sink.(sink.CheckpointWriter); ok && unreported && ts == p.cfg.TargetTs {
 		if err := w.WriteCheckpoint(ctx, ts); err != nil {
-			return fmt.Errorf("write checkpoint ts %d: %w", ts, err)
+			return fmt.Errorf("write checkpoint ts %d: %w", ts, p.sinkError("WriteCheckpoint", err))
 		}
 	}
 	if err := p.cfg.SaveCheckpoint(ctx, ts); err != nil {

@@ -223,7 +223,9 @@ func (w *worker) writeMerged(ctx, writeCtx context.Context, merged []transaction
 		what := func() string {
 			return fmt.Sprintf("write %d rows of transactions up to commit ts %d", len(rows), rows[len(rows)-1].CommitTs)
 		}
-		if err := w.retry(ctx, writeCtx, what, func() error { return writer.WriteTransactions(writeCtx, rows) }); err != nil {
+		if err := w.retry(ctx, writeCtx, what, func() error {
+			return w.p.sinkError("WriteTransactions", writer.WriteTransactions(writeCtx, rows))
+		}); err != nil {
 			return err
 		}
 		w.p.rows.Add(int64(len(rows)))

@@ -83,7 +83,7 @@ func (w *worker) writeSpan(ctx, writeCtx context.Context, s *tableSpan) error {
 			what := func() string {
 				return fmt.Sprintf("write %d rows of %s up to commit ts %d", len(rows), rows[0].Table.Name(), rows[len(rows)-1].CommitTs)
 			}
-			err := w.retry(ctx, writeCtx, what, func() error { return p.cfg.Sink.WriteRows(writeCtx, rows) })
+			err := w.retry(ctx, writeCtx, what, func() error { return p.sinkError("WriteRows", p.cfg.Sink.WriteRows(writeCtx, rows)) })
 			switch {
 			case errors.Is(err, errSpanStopped):
 				written = 0
@@ -183,7 +183,7 @@ func (w *worker) deliverDDL(ctx, writeCtx context.Context, d *pendingDDL) error 
 	what := func() string {
 		return fmt.Sprintf("write DDL of commit ts %d: %s", d.event.CommitTs, d.event.Query)
 	}
-	err := w.retry(ctx, writeCtx, what, func() error { return w.p.cfg.Sink.WriteDDL(writeCtx, d.event) })
+	err := w.retry(ctx, writeCtx, what, func() error { return w.p.sinkError("WriteDDL", w.p.cfg.Sink.WriteDDL(writeCtx, d.event)) })
 	if err == nil {
 		w.p.ddls.Add(1)
 	}
@@ -193,7 +193,7 @@ func (w *worker) deliverDDL(ctx, writeCtx context.Context, d *pendingDDL) error 
 func (w *worker) writeCheckpoint(ctx, writeCtx context.Context, ts event.Ts) error {
 	sink := w.p.cfg.Sink.(sink.CheckpointWriter)
 	what := func() string { return fmt.Sprintf("write checkpoint ts %d", ts) }
-	err := w.retry(ctx, writeCtx, what, func() error { return sink.WriteCheckpoint(writeCtx, ts) })
+	err := w.retry(ctx, writeCtx, what, func() error { return w.p.sinkError("WriteCheckpoint", sink.WriteCheckpoint(writeCtx, ts)) })
 	if err == nil {
 		w.p.reported(ts)
 	}
@@ -229,6 +229,14 @@ func (w *worker) retry(ctx, writeCtx context.Context, what func() string, write 
 		return context.Cause(ctx)
 	}
 	return fmt.Errorf("%s: %w", what(), err)
+}
+
+// sinkError says that an error is of a method of the sink. It may be nil.
+func (p *Pipeline) sinkError(method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &sink.WriteError{Method: method, Scheme: p.cfg.SinkScheme, Err: err}
 }
 
 // setLastErr notes that writing is being retried, or goes well again.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 )
 
@@ -353,6 +354,7 @@ func explain(part *partition, err error) error {
 		hint = ": grant the user Write on the topic"
 	case isTooLarge(err):
 		hint = ": raise max.message.bytes of the topic, or set large-message-handle-option"
+		err = fmt.Errorf("%w: %w", sink.ErrTooLarge, err)
 	case errors.Is(err, kafka.UnknownTopicOrPartition):
 		hint = ": it has been deleted"
 	}

@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"cmp"
 	"crypto/tls"
+	"strings"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/sink"
@@ -21,8 +23,7 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	o := &cfg.Options
 	// All are read, so that a parameter of another protocol is not taken for unknown.
 	p := protocolOptions{zone: cfg.TimeZone}
-	name := s.choice("protocol", o.Protocol, "open-protocol", "default", "canal-json", "canal", "maxwell", "avro", "flat-avro", "simple",
-		"debezium", "craft", "csv")
+	name := cmp.Or(strings.ToLower(s.text("protocol", o.Protocol)), "open-protocol")
 	p.read(s, o)
 	switch name {
 	case "open-protocol", "default":
@@ -47,7 +48,7 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	case "canal":
 		out.NewEncoder, out.DDLToFirstPartition = p.canal, true
 	default:
-		s.fail("protocol %s is not for Kafka: use open-protocol, canal-json, canal, maxwell, avro, simple or debezium", name)
+		s.fail("%w %q for Kafka: want open-protocol, canal-json, canal, maxwell, avro, simple or debezium", sink.ErrUnknownProtocol, name)
 	}
 	switch large := out.LargeMessage; {
 	case large.Handling == RefuseLarge:
