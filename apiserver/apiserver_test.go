@@ -328,6 +328,14 @@ func TestRunningErrorIsShown(t *testing.T) {
 	if a := do(t, h, "GET", "/api/v1/changefeeds", ""); a.body != want {
 		t.Errorf("got %s\nwant %s", a.body, want)
 	}
+	for want, history := range map[string][]time.Time{
+		"null": nil, "[\n        1795334400000,\n        1795334401500\n    ]": {at, at.Add(1500 * time.Millisecond)},
+	} {
+		f.feeds[0].ErrorHistory = history
+		if a := do(t, h, "GET", "/api/v1/changefeeds/a", ""); !strings.Contains(a.body, `"error_history": `+want+",") {
+			t.Errorf("got %s\nwant error_history %s", a.body, want)
+		}
+	}
 }
 
 // TestErrorTable: what each error of a Controller becomes, also when it is wrapped.

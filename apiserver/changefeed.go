@@ -236,6 +236,10 @@ func (s *server) getChangefeed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var history []int64 // null if there were no errors
+	for _, at := range f.ErrorHistory {
+		history = append(history, at.UnixMilli())
+	}
 	tasks := []taskStatus{}
 	for _, t := range f.Tasks {
 		tasks = append(tasks, taskStatus{CaptureID: t.CaptureID, TableIDs: append([]int64{}, t.TableIDs...)})
@@ -244,7 +248,7 @@ func (s *server) getChangefeed(w http.ResponseWriter, r *http.Request) error {
 		ID: f.Spec.ID, SinkURI: f.Spec.SinkURI, CreateTime: s.time(f.CreateTime),
 		StartTs: f.Spec.StartTs, TargetTs: f.Spec.TargetTs,
 		CheckpointTs: f.CheckpointTs, CheckpointTime: s.tsTime(f.CheckpointTs), SortEngine: "unified",
-		State: f.State, Error: s.runningError(f.Error), CreatorVersion: f.CreatorVersion, TaskStatus: tasks,
+		State: f.State, Error: s.runningError(f.Error), ErrorHistory: history, CreatorVersion: f.CreatorVersion, TaskStatus: tasks,
 		ResolvedTs: f.ResolvedTs, UpstreamID: s.control.Node().UpstreamID, Namespace: namespace,
 	}
 	if r.URL.Query().Get("config") == "true" {

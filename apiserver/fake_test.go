@@ -48,7 +48,12 @@ func (f *fake) Changefeeds(context.Context) ([]cdc.ChangefeedInfo, error) {
 	return f.feeds, f.err
 }
 
-func (f *fake) Changefeed(context.Context, string) (cdc.ChangefeedInfo, error) {
+func (f *fake) Changefeed(_ context.Context, id string) (cdc.ChangefeedInfo, error) {
+	for _, feed := range f.feeds {
+		if feed.Spec.ID == id {
+			return feed, f.err
+		}
+	}
 	return cdc.ChangefeedInfo{Spec: cdc.Spec{ID: "a"}, State: cdc.StateNormal}, f.err
 }
 func (f *fake) Processors(context.Context) ([]cdc.ProcessorInfo, error) { return nil, f.err }

@@ -255,7 +255,7 @@ func (f *feed) info() ChangefeedInfo {
 	f.mu.Unlock()
 	info := ChangefeedInfo{
 		Spec: record.Spec.Redacted(), State: record.State, CreateTime: record.CreateTime,
-		CreatorVersion: record.CreatorVersion, CheckpointTs: saved, Error: record.Error,
+		CreatorVersion: record.CreatorVersion, CheckpointTs: saved, Error: record.Error, ErrorHistory: record.ErrorHistory,
 		Status: Status{State: record.State, CheckpointTs: saved, SavedTs: saved},
 	}
 	if r == nil {

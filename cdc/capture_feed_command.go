@@ -27,7 +27,7 @@ func (f *feed) resume(ctx context.Context) error {
 	return f.changeIf(ctx, func(r *changefeedRecord) bool {
 		return r.State == StateStopped || r.State == StateFailed || r.State == StateFinished
 	}, func(r *changefeedRecord) {
-		r.State, r.Error, r.Released = StateNormal, nil, false
+		r.State, r.Error, r.ErrorHistory, r.Released = StateNormal, nil, nil, false
 		f.mu.Lock()
 		f.mu.retry, f.mu.released = retry{}, false
 		f.mu.Unlock()

@@ -276,6 +276,9 @@ func TestFeedBackoff(t *testing.T) {
 			}
 			wait = min(2*wait, 10*time.Minute)
 		}
+		if history := f.info().ErrorHistory; !slices.EqualFunc(history, launched, time.Time.Equal) || len(history) < 5 {
+			t.Errorf("errors at %v, want %v", history, launched)
+		}
 		if total := launched[len(launched)-1].Sub(launched[0]); total < 30*time.Minute || total > 45*time.Minute {
 			t.Errorf("gave up after %v", total)
 		}
@@ -368,8 +371,8 @@ func TestResumeForgetsErrors(t *testing.T) {
 		}
 		n := len(w.runs.launches())
 		w.after(12 * time.Second)
-		if got := len(w.runs.launches()) - n; got != 2 {
-			t.Errorf("%d launches within 12 s, want 2", got)
+		if got := len(w.runs.launches()) - n; got != 2 || len(f.info().ErrorHistory) != 2 {
+			t.Errorf("%d launches within 12 s, errors at %v, want 2", got, f.info().ErrorHistory)
 		}
 	})
 }

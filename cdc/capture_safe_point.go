@@ -77,7 +77,8 @@ func (f *feed) giveUp(ctx context.Context, err error) {
 		}
 		r.Released = true
 		if r.State != StateFailed {
-			r.State, r.Error = StateFailed, f.owner.runningError(err)
+			r.State = StateFailed
+			r.setError(f.owner.runningError(err))
 		}
 		f.log.Error("changes are no longer kept for the changefeed", "error", err)
 		return nil

@@ -28,6 +28,10 @@ type ChangefeedInfo struct {
 	ResolvedTs event.Ts
 	// Error is the last error, nil in the states normal and finished.
 	Error *RunningError
+	// ErrorHistory are the times of the last errors that ended the changefeed's work
+	// since it was created or resumed, the oldest first; it is started again after
+	// most. There are 20 at most.
+	ErrorHistory []time.Time
 	// Tasks are what captures do for the changefeed, by capture id. Empty while it
 	// does not run.
 	Tasks []ProcessorInfo

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -12,9 +13,22 @@ type changefeedRecord struct {
 	CreateTime     time.Time     `json:"create_time"`
 	CreatorVersion string        `json:"creator_version"`
 	Error          *RunningError `json:"error,omitempty"`
+	// ErrorHistory are the times of the last errors since the changefeed was created
+	// or resumed, the oldest first.
+	ErrorHistory []time.Time `json:"error_history,omitempty"`
 	// Released: PD no longer keeps changes for the changefeed, because it is
 	// finished, has stood still for too long or has lost them already.
 	Released bool `json:"released,omitempty"`
+}
+
+// errorHistory is how many errors a record remembers.
+const errorHistory = 20
+
+// setError notes an error that has ended a run, or failed the changefeed.
+func (r *changefeedRecord) setError(e *RunningError) {
+	r.Error = e
+	history := append(slices.Clone(r.ErrorHistory), e.Time)
+	r.ErrorHistory = history[max(0, len(history)-errorHistory):]
 }
 
 // changefeedStore keeps the changefeeds of an owner. What a method has done is
