@@ -14,7 +14,8 @@ type Options struct {
 	SetLogLevel func(slog.Level)
 	// Metrics is served at /metrics. Nil: there is nothing.
 	Metrics http.Handler
-	// Page is served at /, for people. Nil: there is nothing.
+	// Page is served at /, for people: the owner's, if that answers. Nil: there is
+	// nothing.
 	Page http.Handler
 	// Pprof serves Go's profiles under /debug/pprof/.
 	Pprof bool
@@ -73,7 +74,7 @@ func New(c Controller, o Options) http.Handler {
 	for _, r := range s.routes() {
 		h := http.Handler(s.answer(r.handle))
 		if !r.local {
-			h = s.atOwner(h)
+			h = s.atOwner(h, s.writeError)
 		}
 		s.mux.Handle(r.pattern, h)
 	}
@@ -99,6 +100,7 @@ func (s *server) routes() []route {
 		{"GET /api/v1/status", true, s.getStatus},
 		{"GET " + healthPath, false, s.getHealth},
 		{"POST /api/v1/log", true, s.setLogLevel},
+		{"POST /admin/log", true, s.setLogLevelByText}, // what operators' notes had before version 1
 		{"GET /api/openapi.json", true, s.getOpenAPI},
 
 		{"GET /api/v1/changefeeds", false, s.listChangefeeds},

@@ -69,6 +69,12 @@ func TestEndpoints(t *testing.T) {
 		{"POST", "/api/v1/log", `{"log_level":"loud"}`, 400, invalid},
 		{"POST", "/api/v1/log", `{}`, 400, invalid},
 		{"POST", "/api/v1/log", ``, 400, invalid},
+		{"POST", "/admin/log", `"debug"`, 200, ""},
+		{"POST", "/admin/log", `"loud"`, 400, invalid},
+		{"POST", "/admin/log", `debug`, 400, invalid},
+		{"POST", "/admin/log", `{"log_level":"debug"}`, 400, invalid},
+		{"GET", "/admin/log", "", 405, invalid},
+		{"POST", "/capture/owner/resign", "", 404, invalid},
 
 		{"GET", feeds, "", 200, ""},
 		{"POST", feeds, `{"changefeed_id":"a","sink_uri":"blackhole://","filter_rules":["shop.*"],"namespace":"default","unknown":[]}`, 202, ""},
@@ -498,6 +504,34 @@ func TestNothingIsNotNull(t *testing.T) {
 		if a.status != 200 || !strings.Contains(a.body, "[]") {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 		}
+	}
+}
+
+// TestPageOfTheOwner: every capture shows the owner's page, or its own if the owner is
+// not known or does not answer; its details are its own.
+func TestPageOfTheOwner(t *testing.T) {
+	page := func(s string) apiserver.Options {
+		return apiserver.Options{Logger: discard(), Page: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, s) })}
+	}
+	owner := httptest.NewServer(apiserver.New(&fake{}, page("the owner's page")))
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	defer owner.Close()
+	f := &fake{owner: cdc.CaptureInfo{ID: otherID, Address: owner.Listener.Addr().String()}}
+	h := apiserver.New(f, page("own page"))
+	want := func(body string) {
+		t.Helper()
+		if a := do(t, h, "GET", "/", ""); a.status != 200 || a.body != body {
+			t.Errorf("got %d %s, want %s", a.status, a.body, body)
+		}
+	}
+	want("the owner's page")
+	owner.Close()
+	want("own page")
+	f.ownerErr = cdc.ErrNotOwner
+	want("own page")
+	f.err = cdc.ErrNotOwner
+	if a := do(t, h, "GET", "/debug/info", ""); !strings.Contains(a.body, "unknown: ") || !strings.Contains(a.body, "1234") {
+		t.Errorf("details of a capture that is not the owner:\n%s", a.body)
 	}
 }
 

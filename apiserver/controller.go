@@ -33,6 +33,8 @@ type Controller interface {
 	PauseChangefeed(ctx context.Context, id string) error
 	ResumeChangefeed(ctx context.Context, id string) error
 	RemoveChangefeed(ctx context.Context, id string) error
+	// LocalStatus describes what of changefeeds runs in this process, by changefeed.
+	LocalStatus() map[string]cdc.Status
 	// Changefeeds returns all changefeeds by id.
 	Changefeeds(ctx context.Context) ([]cdc.ChangefeedInfo, error)
 	Changefeed(ctx context.Context, id string) (cdc.ChangefeedInfo, error)

@@ -14,7 +14,9 @@ type fake struct {
 	owner  cdc.CaptureInfo
 	feeds  []cdc.ChangefeedInfo
 	tables int
-	spec   cdc.Spec // of the last create or update
+	// ownerErr is of Owner.
+	ownerErr error
+	spec     cdc.Spec // of the last create or update
 }
 
 var _ apiserver.Controller = (*fake)(nil)
@@ -24,8 +26,8 @@ func (f *fake) Node() cdc.NodeInfo {
 }
 func (f *fake) Health(context.Context) error { return f.err }
 func (f *fake) Owner(context.Context) (cdc.CaptureInfo, error) {
-	if f.owner.ID == "" {
-		return f.Node().CaptureInfo, nil
+	if f.ownerErr != nil || f.owner.ID == "" {
+		return f.Node().CaptureInfo, f.ownerErr
 	}
 	return f.owner, nil
 }
@@ -44,6 +46,10 @@ func (f *fake) UpdateChangefeed(_ context.Context, _ string, change func(*cdc.Sp
 func (f *fake) PauseChangefeed(context.Context, string) error  { return f.err }
 func (f *fake) ResumeChangefeed(context.Context, string) error { return f.err }
 func (f *fake) RemoveChangefeed(context.Context, string) error { return f.err }
+func (f *fake) LocalStatus() map[string]cdc.Status {
+	return map[string]cdc.Status{"a": {Tables: 1234}}
+}
+
 func (f *fake) Changefeeds(context.Context) ([]cdc.ChangefeedInfo, error) {
 	return f.feeds, f.err
 }

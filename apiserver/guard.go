@@ -1,12 +1,14 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // guard lets requests through that are allowed, and all that ask for health.
@@ -57,21 +59,23 @@ const (
 )
 
 // atOwner answers here if this process is the owner, and otherwise passes requests on
-// to it as they are.
-func (s *server) atOwner(here http.Handler) http.Handler {
-	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+// to it as they are. If it cannot, failed answers.
+func (s *server) atOwner(here http.Handler, failed func(http.ResponseWriter, *http.Request, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		owner, err := s.control.Owner(r.Context())
 		if err != nil {
-			return err
+			failed(w, r, err)
+			return
 		}
 		node := s.control.Node()
 		if owner.ID == node.ID {
 			here.ServeHTTP(w, r)
-			return nil
+			return
 		}
 		times, _ := strconv.Atoi(r.Header.Get(forwardedTimes))
 		if times >= forwardMost {
-			return fmt.Errorf("%w: it was passed on %d times already", errForwarding, times)
+			failed(w, r, fmt.Errorf("%w: it was passed on %d times already", errForwarding, times))
+			return
 		}
 		target := &url.URL{Scheme: "http", Host: owner.Address}
 		if s.TLS {
@@ -85,10 +89,23 @@ func (s *server) atOwner(here http.Handler) http.Handler {
 				p.Out.Header.Set(forwardedTimes, strconv.Itoa(times+1))
 			},
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				s.writeError(w, r, fmt.Errorf("%w %s: %w", errForwarding, owner.Address, err))
+				failed(w, r, fmt.Errorf("%w %s: %w", errForwarding, owner.Address, err))
 			},
 		}
 		proxy.ServeHTTP(w, r)
-		return nil
+	})
+}
+
+// pagePatience is how long the owner may take to show its page.
+const pagePatience = 5 * time.Second
+
+// pageAtOwner shows the owner's page, which has all changefeeds, or else this
+// process's own.
+func (s *server) pageAtOwner() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pagePatience)
+		defer cancel()
+		own := func(w http.ResponseWriter, _ *http.Request, _ error) { s.Page.ServeHTTP(w, r) }
+		s.atOwner(s.Page, own).ServeHTTP(w, r.WithContext(ctx))
 	})
 }

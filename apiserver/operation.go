@@ -4,11 +4,15 @@ import (
 	_ "embed" // the API's description
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
 //go:embed openapi.json
@@ -27,7 +31,7 @@ func (s *server) handleOperations() {
 		s.mux.Handle("GET /metrics", s.Metrics)
 	}
 	if s.Page != nil {
-		s.mux.Handle("GET /{$}", s.Page)
+		s.mux.Handle("GET /{$}", s.pageAtOwner())
 	}
 	if s.Pprof {
 		s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -45,9 +49,22 @@ func (s *server) setLogLevel(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeBody(r, &body); err != nil {
 		return err
 	}
-	level, ok := parseLevel(body.LogLevel)
+	return s.changeLogLevel(w, body.LogLevel)
+}
+
+// setLogLevelByText gets the level alone, as JSON.
+func (s *server) setLogLevelByText(w http.ResponseWriter, r *http.Request) error {
+	var level string
+	if err := decodeBody(r, &level); err != nil {
+		return err
+	}
+	return s.changeLogLevel(w, level)
+}
+
+func (s *server) changeLogLevel(w http.ResponseWriter, name string) error {
+	level, ok := parseLevel(name)
 	if !ok {
-		return fmt.Errorf("%w: %q", errLogLevelUnknown, body.LogLevel)
+		return fmt.Errorf("%w: %q", errLogLevelUnknown, name)
 	}
 	if s.SetLogLevel == nil {
 		return fmt.Errorf("%w: the log level of this process is fixed", errParameter)
@@ -78,27 +95,37 @@ func parseLevel(name string) (slog.Level, bool) {
 func (s *server) getDebugInfo(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	n := s.control.Node()
-	fmt.Fprintf(w, "*** capture ***\n\nid: %s\naddress: %s\nowner: %t\nversion: %s %s\ncluster: %s, upstream %d\n\n*** changefeeds ***\n\n",
+	fmt.Fprintf(w, "*** capture ***\n\nid: %s\naddress: %s\nowner: %t\nversion: %s %s\ncluster: %s, upstream %d\n",
 		n.ID, n.Address, n.IsOwner, n.Version, n.GitHash, n.ClusterID, n.UpstreamID)
-	feeds, err := s.control.Changefeeds(r.Context())
-	if err != nil {
-		fmt.Fprintf(w, "unknown: %v\n", err)
-		return nil
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "id\tstate\tcheckpoint\tlag\ttables\tregions\tpending rows\tmemory\tspilled\tsink\terror\n")
 	now := time.Now()
-	for i := range feeds {
-		f := &feeds[i]
-		message := ""
-		if f.Error != nil {
-			message = f.Error.Message
+	lag := func(ts event.Ts) time.Duration { return max(0, now.Sub(ts.Time())).Round(time.Millisecond) }
+
+	fmt.Fprint(w, "\n*** changefeeds ***\n\n")
+	if feeds, err := s.control.Changefeeds(r.Context()); err != nil {
+		fmt.Fprintf(w, "unknown: %v\n", err)
+	} else {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprint(table, "id\tstate\tcheckpoint\tlag\tsink\terror\n")
+		for i := range feeds {
+			f := &feeds[i]
+			message := ""
+			if f.Error != nil {
+				message = f.Error.Message
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%v\t%s\t%s\n", f.Spec.ID, f.State, f.CheckpointTs, lag(f.CheckpointTs), f.Spec.SinkURI, message)
 		}
-		st := &f.Status
-		fmt.Fprintf(table, "%s\t%s\t%d\t%v\t%d\t%d/%d\t%d\t%d\t%d\t%s\t%s\n", f.Spec.ID, f.State, f.CheckpointTs,
-			max(0, now.Sub(f.CheckpointTs.Time())).Round(time.Millisecond), st.Tables, st.ScannedRegions, st.Regions,
-			st.PendingRows, st.MemoryBytes, st.SpilledBytes, f.Spec.SinkURI, message)
+		_ = table.Flush() // the client may have gone
 	}
-	_ = table.Flush() // the client may have gone
+
+	fmt.Fprint(w, "\n*** parts of changefeeds in this process ***\n\n")
+	parts := s.control.LocalStatus()
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "id\tcheckpoint\tlag\ttables\tregions\trows\tpending rows\tmemory\tspilled\n")
+	for _, id := range slices.Sorted(maps.Keys(parts)) {
+		st := parts[id]
+		fmt.Fprintf(table, "%s\t%d\t%v\t%d\t%d/%d\t%d\t%d\t%d\t%d\n", id, st.CheckpointTs, lag(st.CheckpointTs),
+			st.Tables, st.ScannedRegions, st.Regions, st.Rows, st.PendingRows, st.MemoryBytes, st.SpilledBytes)
+	}
+	_ = table.Flush() // as above
 	return nil
 }

@@ -199,8 +199,11 @@ func (o *owner) checkCapture(ctx context.Context, id string) error {
 	return nil
 }
 
-// Captures describes all captures, by id.
+// Captures describes all captures, by id. In a cluster each knows them.
 func (c *Capture) Captures(ctx context.Context) ([]CaptureInfo, error) {
+	if node := c.node(); node != nil {
+		return capturesOf(node, c.cfg.ClusterID), nil
+	}
 	o, err := c.owned()
 	if err != nil {
 		return nil, err

@@ -199,12 +199,16 @@ type clusterScheduling struct {
 }
 
 func (s clusterScheduling) Captures(context.Context) ([]CaptureInfo, error) {
-	captures := s.node.Captures()
+	return capturesOf(s.node, s.clusterID), nil
+}
+
+func capturesOf(node *cluster.Node, clusterID string) []CaptureInfo {
+	captures := node.Captures()
 	out := make([]CaptureInfo, len(captures))
 	for i, c := range captures {
-		out[i] = captureInfo(c, s.clusterID)
+		out[i] = captureInfo(c, clusterID)
 	}
-	return out, nil
+	return out
 }
 
 func (s clusterScheduling) MoveTable(_ context.Context, changefeed string, table int64, capture string) error {

@@ -243,8 +243,10 @@ func TestRequestsToTheOwner(t *testing.T) {
 	if o, err := other.Owner(ctx); err != nil || o.ID != owner.id || o.Address != owner.id+":8300" {
 		t.Errorf("it takes %+v for the owner: %v", o, err)
 	}
-	if got, err := owner.Captures(ctx); err != nil || len(got) != 3 {
-		t.Errorf("captures %+v, %v", got, err)
+	for _, n := range []*clusterNode{owner, other} {
+		if got, err := n.Captures(ctx); err != nil || len(got) != 3 {
+			t.Errorf("captures %+v, %v", got, err)
+		}
 	}
 
 	table := tables[4].ID()

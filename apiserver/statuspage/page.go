@@ -8,6 +8,7 @@ package statuspage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -135,9 +136,18 @@ type changefeedView struct {
 	ScannedText     string
 	Slowest         []tableView
 	Error           string
+	// Parts are of captures that share the changefeed, empty if one does it all. Then
+	// the figures from Rows on are of the part of the capture that shows them.
+	Parts []partView
 }
 
 type tableView struct{ Name, Lag string }
+
+type partView struct {
+	Capture string // its address, or else its id
+	Tables  int
+	Lag     string
+}
 
 func (p *Page) view(ctx context.Context) view {
 	now := p.now()
@@ -156,13 +166,17 @@ func (p *Page) view(ctx context.Context) view {
 	if err != nil {
 		v.Problem = err.Error()
 	}
+	addresses := map[string]string{}
+	for _, c := range captures {
+		addresses[c.ID] = c.Address
+	}
 	for i := range feeds {
-		v.Changefeeds = append(v.Changefeeds, p.changefeed(now, &feeds[i]))
+		v.Changefeeds = append(v.Changefeeds, p.changefeed(now, &feeds[i], addresses))
 	}
 	return v
 }
 
-func (p *Page) changefeed(now time.Time, f *cdc.ChangefeedInfo) changefeedView {
+func (p *Page) changefeed(now time.Time, f *cdc.ChangefeedInfo, addresses map[string]string) changefeedView {
 	s := &f.Status
 	v := changefeedView{
 		ID: f.Spec.ID, State: string(f.State), Sink: f.Spec.SinkURI,
@@ -175,8 +189,17 @@ func (p *Page) changefeed(now time.Time, f *cdc.ChangefeedInfo) changefeedView {
 		v.Checkpoint = f.CheckpointTs.Time().In(now.Location()).Format("2006-01-02 15:04:05.000")
 		v.Lag = duration(lag(now, f.CheckpointTs))
 	}
-	for _, task := range f.Tasks {
+	for i := range f.Tasks {
+		task := &f.Tasks[i]
 		v.Tables += len(task.TableIDs)
+		if len(f.Tasks) == 1 {
+			continue
+		}
+		part := partView{Capture: cmp.Or(addresses[task.CaptureID], task.CaptureID), Tables: len(task.TableIDs)}
+		if part.Tables > 0 {
+			part.Lag = duration(lag(now, task.CheckpointTs))
+		}
+		v.Parts = append(v.Parts, part)
 	}
 	if s.ScannedRegions < s.Regions {
 		v.ScannedText = fmt.Sprintf("%d of %d regions scanned", s.ScannedRegions, s.Regions)

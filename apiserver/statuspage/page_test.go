@@ -23,6 +23,7 @@ type control struct {
 	looks       atomic.Int64
 	pausesAfter int64
 	away        atomic.Bool
+	more        []cdc.ProcessorInfo // of other captures
 }
 
 func (c *control) Node() cdc.NodeInfo {
@@ -41,7 +42,7 @@ func (c *control) Changefeeds(context.Context) ([]cdc.ChangefeedInfo, error) {
 		Spec: cdc.Spec{ID: "orders", SinkURI: "mysql://root:xxxxx@db/"}, State: cdc.StateNormal,
 		CheckpointTs: event.NewTs(time.Now().Add(-90 * time.Second)),
 		Error:        &cdc.RunningError{Code: "CDC:ErrX", Message: "<script>alert(1)</script>"},
-		Tasks:        []cdc.ProcessorInfo{{CaptureID: "me", TableIDs: []int64{1, 2}}},
+		Tasks:        append([]cdc.ProcessorInfo{{CaptureID: "me", TableIDs: []int64{1, 2}}}, c.more...),
 		Status: cdc.Status{
 			Rows: 4711, PendingRows: 12, MemoryBytes: 3 << 20, Regions: 8, ScannedRegions: 3,
 			Slowest: []cdc.TableStatus{{Table: "shop.orders", CheckpointTs: event.NewTs(time.Now().Add(-90 * time.Second))}},
@@ -67,7 +68,7 @@ func TestPage(t *testing.T) {
 	body := show(t, statuspage.New(&control{}))
 	for _, want := range []string{
 		"orders", `class="state normal"`, "1m30s", "4711", "12 rows", "3 MiB", "3 of 8 regions scanned", "shop.orders",
-		"CDC:ErrX: &lt;script&gt;", "mysql://root:xxxxx@db/", "10.0.0.2:8300", "v1.2.3",
+		"<dt>Rows written</dt>", "<h3>Tables behind</h3>", "CDC:ErrX: &lt;script&gt;", "mysql://root:xxxxx@db/", "10.0.0.2:8300", "v1.2.3",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q on the page", want)
@@ -78,14 +79,32 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestSharedChangefeed: what is known of one capture alone is not said of all.
+func TestSharedChangefeed(t *testing.T) {
+	body := show(t, statuspage.New(&control{more: []cdc.ProcessorInfo{
+		{CaptureID: "other", TableIDs: []int64{3, 4, 5}, CheckpointTs: event.NewTs(time.Now().Add(-40 * time.Second))}, {CaptureID: "late"},
+	}}))
+	for _, want := range []string{
+		"<dd>5 · 3 of 8", "<dt>10.0.0.2:8300</dt><dd>3 tables, 40s behind</dd>", "<dt>late</dt><dd>0 tables</dd>",
+		"<dt>Rows written here</dt>", "<h3>Tables behind here</h3>",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q on the page:\n%s", want, body)
+		}
+	}
+}
+
 func TestProblem(t *testing.T) {
 	c := &control{}
 	c.away.Store(true)
 	body := show(t, statuspage.New(c))
-	for _, want := range []string{"capture is not the owner", `href="//10.0.0.2:8300/"`} {
+	for _, want := range []string{"capture is not the owner", `href="//10.0.0.2:8300/"`, "Not known here."} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q on the page", want)
 		}
+	}
+	if strings.Contains(body, "Create one") {
+		t.Error("the page says that there is no changefeed, which is not known")
 	}
 }
 
