@@ -2,14 +2,17 @@ package kafka_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
@@ -468,5 +471,36 @@ func TestOddMessages(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestWhyNotReached: an attempt that the end of all time has cut off does not hide why
+// the ones before it failed.
+func TestWhyNotReached(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	silent := make(chan error, 1)
+	time.AfterFunc(500*time.Millisecond, func() { // it never answers
+		var err error
+		l, err = net.Listen("tcp", addr)
+		silent <- err
+	})
+	_, _, err = sink.Openers{"kafka": kafka.Open}.Open(ctx, "kafka://"+addr+"/topic?dial-timeout=1m", sink.Config{})
+	if err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("got %v, want that the connection was refused", err)
+	}
+	if err := <-silent; err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -269,6 +270,7 @@ func invalid(format string, args ...any) error {
 
 // reach connects to any broker.
 func (s *Sink) reach(ctx context.Context) error {
+	var why error // that time was up says nothing, if there is more to say
 	for wait := backoffMin; ; wait = min(2*wait, backoffMax) {
 		// One attempt must not use up all time: a broker may be starting.
 		attempt, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
@@ -277,8 +279,11 @@ func (s *Sink) reach(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
+		if timeout := net.Error(nil); why == nil || !errors.As(err, &timeout) || !timeout.Timeout() {
+			why = err
+		}
 		if refused(err) || sleep(ctx, wait) != nil {
-			return fmt.Errorf("connect to %s: %w%s", &s.cfg, err, s.hint(err))
+			return fmt.Errorf("connect to %s: %w%s", &s.cfg, why, s.hint(why))
 		}
 		s.client.refresh()
 	}
