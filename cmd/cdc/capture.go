@@ -56,6 +56,9 @@ func drainCommand(c *client) *cobra.Command {
 			if err := c.do(cmd.Context(), http.MethodPut, "/api/v1/captures/drain", map[string]string{"capture_id": id}, &answer); err != nil {
 				return err
 			}
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), answer)
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d tables are left on it\n", answer.Tables)
 			return nil
 		},

@@ -39,7 +39,8 @@ func clientCommands() []*cobra.Command {
 		f.StringVar(&c.cert, "cert", "", "PEM `file` of the client's certificate")
 		f.StringVar(&c.key, "key", "", "PEM `file` of its key")
 		f.StringVar(&c.user, "user", "", "`name` for servers that ask for one; the password is taken from $"+passwordEnv)
-		f.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
+		// Longer than a server tries to open a sink, or nobody is told why it could not.
+		f.DurationVar(&c.timeout, "timeout", time.Minute, "how long to wait for an answer")
 		f.BoolVar(&c.json, "json", false, "print JSON")
 		group.PersistentPreRun = func(*cobra.Command, []string) { c.password = os.Getenv(passwordEnv) }
 	}

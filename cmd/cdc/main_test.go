@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -201,6 +202,20 @@ func TestCaptures(t *testing.T) {
 	}
 	for _, path := range []string{"/livez", "/readyz", "/api/v1/health", "/status"} {
 		get(t, url+path)
+	}
+}
+
+func TestDrainCommand(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"current_table_count": 3}`)
+	}))
+	defer server.Close()
+	if got, want := mustCDC(t, server.URL, "capture", "drain", "--capture-id", "a"), "3 tables are left on it\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := mustCDC(t, server.URL, "capture", "drain", "--capture-id", "a", "--json"), "{\n  \"current_table_count\": 3\n}\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
