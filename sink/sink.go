@@ -36,6 +36,16 @@ type CheckpointWriter interface {
 	WriteCheckpoint(ctx context.Context, ts event.Ts) error
 }
 
+// Errors that backends wrap, so that callers can tell what is wrong.
+var (
+	// ErrUnknownProtocol is about a protocol that there is not, or not for the backend.
+	ErrUnknownProtocol = errors.New("unknown protocol")
+	// ErrColumnSelector is about a column selector that does not fit a table.
+	ErrColumnSelector = errors.New("invalid column selector")
+	// ErrMessageTooLarge is about a row or DDL that the target's limit has no room for.
+	ErrMessageTooLarge = errors.New("message too large")
+)
+
 // TransactionWriter is an optional interface of a Sink, for changefeeds that keep
 // transactions whole (Config.WholeTransactions of package cdc). They call it
 // instead of WriteRows.
@@ -95,11 +105,3 @@ func (e *WriteError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *WriteError) Unwrap() error { return e.Err }
-
-// Errors for backends to wrap.
-var (
-	// ErrUnknownProtocol: the backend does not write the protocol that is wanted.
-	ErrUnknownProtocol = errors.New("unknown protocol")
-	// ErrTooLarge: a change exceeds what the system that is written to takes.
-	ErrTooLarge = errors.New("message is too large")
-)

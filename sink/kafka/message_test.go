@@ -63,7 +63,7 @@ func TestLargeMessages(t *testing.T) {
 			rows := []*event.RowChanged{put(table, 10, 1, "small"), put(table, 20, 1, strings.Repeat("x", 6000)), put(table, 30, 1, "small again")}
 			err := s.WriteRows(t.Context(), rows)
 			if tt.want != "" {
-				if !errors.Is(err, sink.ErrTooLarge) || !sink.IsPermanent(err) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "shop.item1") {
+				if !errors.Is(err, sink.ErrMessageTooLarge) || !sink.IsPermanent(err) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "shop.item1") {
 					t.Errorf("got %v", err)
 				}
 				return

@@ -354,7 +354,7 @@ func explain(part *partition, err error) error {
 		hint = ": grant the user Write on the topic"
 	case isTooLarge(err):
 		hint = ": raise max.message.bytes of the topic, or set large-message-handle-option"
-		err = fmt.Errorf("%w: %w", sink.ErrTooLarge, err)
+		err = fmt.Errorf("%w: %w", sink.ErrMessageTooLarge, err)
 	case errors.Is(err, kafka.UnknownTopicOrPartition):
 		hint = ": it has been deleted"
 	}

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"cmp"
 	"crypto/tls"
 	"strings"
 	"time"
@@ -23,10 +22,10 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	o := &cfg.Options
 	// All are read, so that a parameter of another protocol is not taken for unknown.
 	p := protocolOptions{zone: cfg.TimeZone}
-	name := cmp.Or(strings.ToLower(s.text("protocol", o.Protocol)), "open-protocol")
+	name := strings.ToLower(s.text("protocol", o.Protocol))
 	p.read(s, o)
 	switch name {
-	case "open-protocol", "default":
+	case "open-protocol", "default", "":
 		name = "open-protocol"
 		out.NewEncoder = p.openProtocol
 	case "canal-json":
@@ -48,7 +47,7 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	case "canal":
 		out.NewEncoder, out.DDLToFirstPartition = p.canal, true
 	default:
-		s.fail("%w %q for Kafka: want open-protocol, canal-json, canal, maxwell, avro, simple or debezium", sink.ErrUnknownProtocol, name)
+		s.fail("%w for Kafka: %q: use open-protocol, canal-json, canal, maxwell, avro, simple or debezium", sink.ErrUnknownProtocol, name)
 	}
 	switch large := out.LargeMessage; {
 	case large.Handling == RefuseLarge:

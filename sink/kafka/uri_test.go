@@ -70,7 +70,7 @@ func TestParseURIErrors(t *testing.T) {
 		want    string
 	}{
 		{"kafka://h/t?protocol=xml", sink.Options{}, "protocol"},
-		{"kafka://h/t?protocol=csv", sink.Options{}, `unknown protocol "csv" for Kafka`},
+		{"kafka://h/t?protocol=csv", sink.Options{}, `for Kafka: "csv"`},
 		{"kafka://h/t?protocol=avro", sink.Options{}, "schema-registry"},
 		{"kafka://u:p@h/t", sink.Options{}, "sasl-user"},
 		{"kafka://h/t?partition-num=0", sink.Options{}, "partition-num"},
