@@ -11,8 +11,13 @@ import (
 // openLog returns a logger that writes where c says, from level on; close it at
 // the end.
 func openLog(c *serverConfig, level slog.Leveler) (*slog.Logger, io.Closer) {
-	var out io.WriteCloser = standardError{}
-	if c.LogFile != "" {
+	var out io.WriteCloser
+	switch c.LogFile {
+	case "", "/dev/stderr": // as pods are often started; it must not be put aside when it is large
+		out = standardStream{os.Stderr}
+	case "/dev/stdout":
+		out = standardStream{os.Stdout}
+	default:
 		out = &lumberjack.Logger{
 			Filename: c.LogFile, MaxSize: c.Log.File.MaxSize, MaxAge: c.Log.File.MaxDays, MaxBackups: c.Log.File.MaxBackups,
 		}
@@ -20,8 +25,7 @@ func openLog(c *serverConfig, level slog.Leveler) (*slog.Logger, io.Closer) {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})), out
 }
 
-// standardError is never closed.
-type standardError struct{}
+// standardStream is never closed.
+type standardStream struct{ io.Writer }
 
-func (standardError) Write(p []byte) (int, error) { return os.Stderr.Write(p) }
-func (standardError) Close() error                { return nil }
+func (standardStream) Close() error { return nil }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -271,6 +272,20 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// TestLogToStandardStreams: the device is not taken for a file, which is put aside when
+// it has become large.
+func TestLogToStandardStreams(t *testing.T) {
+	for name, want := range map[string]io.Writer{"": os.Stderr, "/dev/stderr": os.Stderr, "/dev/stdout": os.Stdout} {
+		_, out := openLog(&serverConfig{LogFile: name}, slog.LevelInfo)
+		if got, ok := out.(standardStream); !ok || got.Writer != want {
+			t.Errorf("%q: logs to %#v", name, out)
+		}
+		if err := out.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestFlagsWin: what flags say goes over what the file says.
 func TestFlagsWin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "server.toml")
@@ -290,7 +305,7 @@ region-scan-limit = 40
 	cfg := defaultServerConfig()
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	cfg.addFlags(flags)
-	if err := flags.Parse([]string{"--addr", "127.0.0.1:2222", "--cert-allowed-cn", "a,b"}); err != nil {
+	if err := flags.Parse([]string{"--addr", "127.0.0.1:2222", "--cert-allowed-cn", "a,b", "--owner-flush-interval=50ms", "--sort-dir=/d"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := cfg.load(file, flags); err != nil {

@@ -67,8 +67,8 @@ type securityConfig struct {
 	CertAllowedCN []string `toml:"cert-allowed-cn"`
 	// MTLS demands a certificate of clients.
 	MTLS bool `toml:"mtls"`
-	// ClientUserRequired demands a name and a password of clients: those of a user
-	// of the upstream's TiDB, one of ClientAllowedUser.
+	// ClientUserRequired demands a name and a password of clients that change
+	// something: those of a user of the upstream's TiDB, one of ClientAllowedUser.
 	ClientUserRequired bool     `toml:"client-user-required"`
 	ClientAllowedUser  []string `toml:"client-allowed-user"`
 }
@@ -100,6 +100,10 @@ func (c *serverConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Security.CertPath, "cert", "", "PEM `file` of this server's certificate")
 	f.StringVar(&c.Security.KeyPath, "key", "", "PEM `file` of its key")
 	f.StringSliceVar(&c.Security.CertAllowedCN, "cert-allowed-cn", nil, "common `names` of clients that may use the API")
+	for _, name := range []string{"owner-flush-interval", "processor-flush-interval", "sort-dir"} {
+		f.String(name, "", "accepted for TiCDC's sake: it means nothing here")
+		_ = f.MarkHidden(name) // it exists
+	}
 }
 
 // load reads a file over the defaults, and puts the flags that were given over that.

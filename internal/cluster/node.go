@@ -39,7 +39,8 @@ type Config struct {
 	// changefeed. It is stretched if there are many: etcd syncs every write to disk,
 	// and PD needs it too. Defaults to 200 ms.
 	ReportInterval time.Duration
-	Logger         *slog.Logger
+	// Logger says which capture it is of.
+	Logger *slog.Logger
 }
 
 // Job is what Config.Open makes a pipeline for: one that is assigned its spans.
@@ -86,7 +87,7 @@ func NewNode(cfg Config) *Node {
 	if cfg.Classify == nil {
 		cfg.Classify = func(error) (string, bool) { return "", false }
 	}
-	n := &Node{cfg: cfg, keys: keys(cfg.Prefix), log: cfg.Logger.With("capture", cfg.ID)}
+	n := &Node{cfg: cfg, keys: keys(cfg.Prefix), log: cfg.Logger}
 	n.mirror = newMirror(cfg.Client, cfg.Prefix+"/", n.log)
 	n.mu.processors = map[string]*processor{}
 	return n
