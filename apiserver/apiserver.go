@@ -24,6 +24,9 @@ type Options struct {
 	// authentication) and returns an error if they are not right. It is called for
 	// every request. Compare secrets in constant time.
 	Authenticate func(ctx context.Context, user, password string) error
+	// OpenReads lets requests through without Authenticate that only read (GET, HEAD).
+	// TiCDC does so, and its tools and Prometheus have no credentials.
+	OpenReads bool
 	// AllowedClientNames, unless empty, are the common names of the client
 	// certificates that are allowed. The server must verify them:
 	// tls.RequireAndVerifyClientCert.
@@ -124,7 +127,7 @@ func (s *server) routes() []route {
 // route passes a request to its endpoint. What ServeMux would answer in plain text is
 // answered in JSON.
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !isRead(r) {
 		s.Logger.Info("API call", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "client_version", r.Header.Get("X-client-version"))
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, s.MaxBodyBytes)

@@ -401,6 +401,21 @@ func TestErrorTable(t *testing.T) {
 	}
 }
 
+// TestOpenReads: who only reads needs no credentials, if so configured.
+func TestOpenReads(t *testing.T) {
+	h := apiserver.New(&fake{}, apiserver.Options{
+		Logger: discard(), OpenReads: true, Authenticate: func(context.Context, string, string) error { return errors.New("wrong") },
+	})
+	for _, method := range []string{"GET", "HEAD"} {
+		if a := do(t, h, method, "/status", ""); a.status != 200 {
+			t.Errorf("%s: %d", method, a.status)
+		}
+	}
+	for _, call := range [][2]string{{"POST", "/api/v1/changefeeds/a/pause"}, {"PUT", "/api/v1/captures/drain"}, {"DELETE", "/api/v1/changefeeds/a"}} {
+		wantError(t, call[0], do(t, h, call[0], call[1], "{}"), 401, "CDC:ErrCredentialNotFound")
+	}
+}
+
 func TestBasicAuth(t *testing.T) {
 	h := apiserver.New(&fake{}, apiserver.Options{
 		Logger: discard(), Metrics: http.NotFoundHandler(), Pprof: true,

@@ -16,8 +16,9 @@
 // Whoever reaches the API can send the changes of the whole cluster anywhere, and
 // reads what sinks answer. Bind it to 127.0.0.1, or serve it with TLS and client
 // certificates (tls.RequireAndVerifyClientCert, Options.AllowedClientNames), or set
-// Options.Authenticate. All of it is guarded, except for /api/v1/health. Browsers'
-// requests from other sites are refused.
+// Options.Authenticate. All of it is guarded, except for /api/v1/health and, with
+// Options.OpenReads, for what only reads. Browsers' requests from other sites are
+// refused.
 //
 // # Where versions of TiCDC differ
 //

@@ -28,7 +28,7 @@ func (s *server) authorize(r *http.Request) error {
 	if len(s.AllowedClientNames) > 0 && !slices.Contains(s.AllowedClientNames, clientName(r)) {
 		return errClientName
 	}
-	if s.Authenticate == nil {
+	if s.Authenticate == nil || s.OpenReads && isRead(r) {
 		return nil
 	}
 	user, password, ok := r.BasicAuth()
@@ -41,6 +41,8 @@ func (s *server) authorize(r *http.Request) error {
 	}
 	return nil
 }
+
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // clientName returns the common name of the client's certificate, if it was verified.
 func clientName(r *http.Request) string {

@@ -131,6 +131,7 @@ func apiHandler(cfg *serverConfig, node *cdc.Capture, etcd *clientv3.Client, pag
 		Page: page, Pprof: cfg.Pprof, AllowedClientNames: cfg.Security.CertAllowedCN, TimeZone: zone, Logger: log,
 	}
 	if cfg.Security.ClientUserRequired {
+		o.OpenReads = true
 		o.Authenticate = (&tidbUsers{etcd: etcd, allowed: cfg.Security.ClientAllowedUser}).authenticate
 	}
 	if tlsConfig != nil {

@@ -195,8 +195,8 @@ func TestUsersOfTiDB(t *testing.T) {
 	for _, c := range []struct {
 		user, password string
 		want           int
-	}{{"operator", "right", 200}, {"operator", "right", 200}, {"operator", "wrong", 401}, {"stranger", "right", 401}, {"", "", 401}} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.addr+"/api/v1/changefeeds", nil)
+	}{{"operator", "right", 202}, {"operator", "right", 202}, {"operator", "wrong", 401}, {"stranger", "right", 401}, {"", "", 401}} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+d.addr+"/api/v1/owner/resign", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,6 +210,11 @@ func TestUsersOfTiDB(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != c.want {
 			t.Errorf("%q with password %q: %s, want %d", c.user, c.password, resp.Status, c.want)
+		}
+	}
+	for _, path := range []string{"/status", "/metrics", "/api/v1/changefeeds"} { // as TiCDC's tools and Prometheus ask
+		if err := d.call(ctx, http.MethodGet, path, nil, nil); err != nil {
+			t.Errorf("%s without a user: %v", path, err)
 		}
 	}
 	if strings.Contains(d.log.String(), "right") || strings.Contains(d.log.String(), "wrong") {
