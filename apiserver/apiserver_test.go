@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -516,6 +517,40 @@ func TestNothingIsNotNull(t *testing.T) {
 		if a.status != 200 || !strings.Contains(a.body, "[]") {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 		}
+	}
+}
+
+// mortalOwner is a fake whose owner loses its office.
+type mortalOwner struct {
+	fake
+	deposed atomic.Bool
+}
+
+func (f *mortalOwner) Owner(context.Context) (cdc.CaptureInfo, error) {
+	if f.deposed.Load() {
+		return f.Node().CaptureInfo, nil
+	}
+	return f.owner, nil
+}
+
+// TestOwnerIsLost: nobody waits for an owner that does not answer longer than it is
+// the owner.
+func TestOwnerIsLost(t *testing.T) {
+	asked, leave := make(chan struct{}), make(chan struct{})
+	paused := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(asked); <-leave }))
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	defer paused.Close()
+	defer close(leave)
+	f := &mortalOwner{fake: fake{owner: cdc.CaptureInfo{ID: otherID, Address: paused.Listener.Addr().String()}}}
+	h := apiserver.New(f, apiserver.Options{Logger: discard()})
+	go func() { <-asked; f.deposed.Store(true) }()
+	a := do(t, h, "POST", "/api/v1/changefeeds/a/pause", "")
+	wantError(t, "pause", a, 500, "ErrRequestForwardErr")
+	if !strings.Contains(a.body, "not the owner any more") {
+		t.Errorf("got %s", a.body)
+	}
+	if a := do(t, h, "POST", "/api/v1/changefeeds/a/pause", ""); a.status != 202 {
+		t.Errorf("the next owner answers %v", a)
 	}
 }
 

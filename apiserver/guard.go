@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httputil"
@@ -90,12 +91,39 @@ func (s *server) atOwner(here http.Handler, failed func(http.ResponseWriter, *ht
 				p.Out.Header.Set(forwardedFrom, node.ID)
 				p.Out.Header.Set(forwardedTimes, strconv.Itoa(times+1))
 			},
-			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				failed(w, r, fmt.Errorf("%w %s: %w", errForwarding, owner.Address, err))
-			},
 		}
-		proxy.ServeHTTP(w, r)
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
+			if errors.Is(context.Cause(ctx), errOwnerChanged) {
+				err = errOwnerChanged
+			}
+			failed(w, r, fmt.Errorf("%w %s: %w", errForwarding, owner.Address, err))
+		}
+		go s.watchOwner(ctx, owner.ID, cancel)
+		proxy.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// errOwnerChanged ends the wait for the answer of an owner that may be dead or paused.
+var errOwnerChanged = errors.New("it is not the owner any more, and has not answered; it may have done what was asked for")
+
+// watchOwner looks from time to time whether a capture is still the owner, until ctx
+// ends.
+func (s *server) watchOwner(ctx context.Context, id string, changed context.CancelCauseFunc) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if owner, err := s.control.Owner(ctx); err != nil || owner.ID != id {
+			changed(errOwnerChanged)
+			return
+		}
+	}
 }
 
 // pagePatience is how long the owner may take to show its page.
