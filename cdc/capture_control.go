@@ -268,7 +268,7 @@ func (f *feed) info() ChangefeedInfo {
 	info.CheckpointTs = max(saved, info.Status.CheckpointTs)
 	info.ResolvedTs = max(info.Status.ResolvedTs, info.CheckpointTs)
 	if info.Status.State == StateWarning && info.State == StateNormal {
-		info.State, info.Error = StateWarning, f.owner.runningError(info.Status.Err)
+		info.State, info.Error = StateWarning, f.owner.cfg.runningError(info.Status.Err)
 		info.Error.Time = info.Status.ErrTime
 	}
 	if wantsToRun(info.State) {

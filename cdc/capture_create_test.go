@@ -225,6 +225,10 @@ func TestStuckSinkShowsWarning(t *testing.T) {
 	if at := info.Status.ErrTime; at.IsZero() || !info.Error.Time.Equal(at) {
 		t.Errorf("the error is of %v, want %v, when the write failed", info.Error.Time, at)
 	}
+	p, err := n.Processor(t.Context(), "a", n.Node().ID)
+	if err != nil || p.Error == nil || !strings.Contains(p.Error.Message, "lock wait timeout") {
+		t.Errorf("processor %+v, %v", p, err)
+	}
 	n.sinks.failWrites("a", nil)
 	if info := n.awaitState("a", cdc.StateNormal); info.Error != nil {
 		t.Errorf("normal with %+v", info.Error)

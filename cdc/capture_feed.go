@@ -231,7 +231,7 @@ func (f *feed) fail(r *changefeedRecord, err error) {
 	if errors.Is(err, ErrStartTsBeforeGC) || errors.Is(err, ErrSnapshotLostByGC) {
 		r.Released = true
 	}
-	r.setError(f.owner.runningError(err))
+	r.setError(f.owner.cfg.runningError(err))
 	if r.State == StateFailed {
 		f.log.Error("changefeed failed", "error", err)
 	} else {

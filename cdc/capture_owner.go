@@ -264,10 +264,10 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 }
 
 // runningError is err as it is kept and shown.
-func (o *owner) runningError(err error) *RunningError {
-	re := &RunningError{Time: time.Now(), Addr: o.cfg.Address, Code: o.cfg.ErrorCode(err), Message: err.Error()}
+func (c *CaptureConfig) runningError(err error) *RunningError {
+	re := &RunningError{Time: time.Now(), Addr: c.Address, Code: c.ErrorCode(err), Message: err.Error()}
 	if remote := (*cluster.TaskError)(nil); errors.As(err, &remote) {
-		re.Addr, re.Code = remote.Address, remote.Code
+		re.Time, re.Addr, re.Code = remote.Time, remote.Address, remote.Code
 	}
 	return re
 }

@@ -78,7 +78,7 @@ func (f *feed) giveUp(ctx context.Context, err error) {
 		r.Released = true
 		if r.State != StateFailed {
 			r.State = StateFailed
-			r.setError(f.owner.runningError(err))
+			r.setError(f.owner.cfg.runningError(err))
 		}
 		f.log.Error("changes are no longer kept for the changefeed", "error", err)
 		return nil

@@ -88,21 +88,26 @@ func (l *localLauncher) Launch(ctx context.Context, spec *Spec, checkpoints Chec
 	if err != nil {
 		return nil, nil, errors.Join(err, closer.Close())
 	}
-	return &localRunner{feed, spec.ID, l.cfg.ID}, closer.Close, nil
+	return &localRunner{feed, l.cfg}, closer.Close, nil
 }
 
 // localRunner is a Changefeed whose only processor is this capture.
 type localRunner struct {
 	*Changefeed
-	id, capture string
+	capture *CaptureConfig
 }
 
 func (r *localRunner) Processors() []ProcessorInfo {
 	st := r.Status()
-	return []ProcessorInfo{{
-		ChangefeedID: r.id, CaptureID: r.capture,
+	info := ProcessorInfo{
+		ChangefeedID: r.cfg.ID, CaptureID: r.capture.ID,
 		CheckpointTs: st.CheckpointTs, ResolvedTs: st.ResolvedTs, TableIDs: r.TableIDs(),
-	}}
+	}
+	if st.Err != nil {
+		info.Error = r.capture.runningError(st.Err)
+		info.Error.Time = st.ErrTime
+	}
+	return []ProcessorInfo{info}
 }
 
 // build makes the Config of a changefeed and opens its sink, which the caller closes.

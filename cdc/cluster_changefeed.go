@@ -133,7 +133,7 @@ func (r *clusterRunner) Processors() []ProcessorInfo {
 			CheckpointTs: part.CheckpointTs, ResolvedTs: part.ResolvedTs, TableIDs: part.Tables,
 		}
 		if e := part.Error; e != nil {
-			p.Error = &RunningError{Time: time.Now(), Addr: e.Address, Code: e.Code, Message: e.Message}
+			p.Error = &RunningError{Time: e.Time, Addr: e.Address, Code: e.Code, Message: e.Message}
 		}
 		out = append(out, p)
 	}

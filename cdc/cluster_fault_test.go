@@ -329,7 +329,7 @@ func TestClusterChangefeedStates(t *testing.T) {
 		table.Insert(3, "z")
 	}
 	c.await("it has failed for now", func() bool { return c.info().State == cdc.StatePending })
-	if e := c.info().Error; e == nil || e.Message == "" || e.Addr == "" || e.Code != "test WriteRows" {
+	if e := c.info().Error; e == nil || e.Message == "" || e.Addr == "" || e.Code != "test WriteRows" || time.Since(e.Time) > time.Minute {
 		t.Errorf("error %+v", e)
 	}
 	c.target.fail.Store(nil)

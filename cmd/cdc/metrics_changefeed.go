@@ -190,7 +190,7 @@ func (m *changefeedMetrics) countErrors(feeds []cdc.ChangefeedInfo) map[string]f
 		}
 		// While a write is being tried again, the work goes on.
 		retried := f.Status.Err != nil
-		if f.Error != nil && !retried && f.Error.Time.After(c.last) {
+		if f.Error != nil && !retried && !f.Error.Time.Equal(c.last) {
 			c.n, c.last = c.n+1, f.Error.Time
 		}
 		counts[f.Spec.ID], present[f.Spec.ID] = c.n, c

@@ -182,7 +182,7 @@ func (n *Node) taskError(err error) *TaskError {
 	if e := (*TaskError)(nil); errors.As(err, &e) {
 		return e
 	}
-	out := &TaskError{Capture: n.cfg.ID, Address: n.cfg.Address, Message: err.Error()}
+	out := &TaskError{Time: time.Now(), Capture: n.cfg.ID, Address: n.cfg.Address, Message: err.Error()}
 	out.Code, out.Permanent = n.cfg.Classify(err)
 	return out
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -97,7 +98,8 @@ type captureInfo struct {
 
 // TaskError is an error that one capture met and another one hears of.
 type TaskError struct {
-	Capture string `json:"capture"`
+	Time    time.Time `json:"time"`
+	Capture string    `json:"capture"`
 	// Address is the capture's.
 	Address string `json:"addr"`
 	// Code is what Config.Classify calls the error. Permanent: trying again is of no use.
