@@ -155,8 +155,7 @@ type Pipeline struct {
 		// reported is the last checkpoint that the sink was given.
 		reported  event.Ts
 		reporting bool
-		lastErr   error // of a write that is being retried
-		lastErrAt time.Time
+		retried   map[*worker]retriedError
 		pulled    int64 // memory reserved for what subscriptions hold
 		stopped   bool
 	}
@@ -174,6 +173,7 @@ func New(cfg Config) *Pipeline {
 	p.mu.spans, p.mu.leaving = map[int64]*tableSpan{}, map[int64]*tableSpan{}
 	p.mu.ending = map[*tableSpan]struct{}{}
 	p.mu.finished = map[event.Ts]struct{}{}
+	p.mu.retried = map[*worker]retriedError{}
 	p.mu.blocked = map[*tableSpan]struct{}{}
 	p.mu.ddlResolved, p.mu.checkpoint, p.mu.saved = cfg.StartTs, cfg.StartTs, cfg.StartTs
 	return p

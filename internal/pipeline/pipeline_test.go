@@ -225,6 +225,39 @@ func TestFailingWriteIsRetried(t *testing.T) {
 	})
 }
 
+// TestRetriedErrorStays: writes of other tables that succeed do not hide one that does
+// not.
+func TestRetriedErrorStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		broken := true
+		w.rowsHook = func(_ context.Context, rows []*event.RowChanged) error {
+			if broken && rows[0].Table.Table == "a" {
+				return errors.New("a is locked")
+			}
+			return nil
+		}
+		w.run(func(c *pipeline.Config) { c.WriteConcurrency = 2 })
+		w.put(1, 110)
+		w.resolveAll(120)
+		w.settle()
+		for ts := event.Ts(121); ts < 130; ts++ {
+			w.put(2, ts)
+			w.resolve(ts, jobTable, histTbl, 2)
+			w.settle()
+			if st := w.p.Status(0); st.Err == nil || st.ErrTime.IsZero() {
+				t.Fatalf("after a row of b with commit ts %d the error is %v", ts, st.Err)
+			}
+		}
+		broken = false
+		<-time.After(time.Minute)
+		if st := w.p.Status(0); st.Err != nil {
+			t.Errorf("the error stays: %v", st.Err)
+		}
+		_ = w.stop()
+	})
+}
+
 func TestPermanentErrorFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -55,8 +55,10 @@ func (p *Pipeline) Status(slowest int) Status {
 		CheckpointTs: p.mu.checkpoint, ResolvedTs: p.mu.ddlResolved,
 		Spans:    len(p.mu.spans) + len(p.mu.ending) + len(p.mu.leaving),
 		Received: p.received.Load(), Rows: p.rows.Load(), DDLs: p.ddls.Load(),
-		BarrierTs: p.mu.ddlResolved, PendingDDLs: len(p.mu.ddls), Err: p.mu.lastErr, ErrTime: p.mu.lastErrAt,
+		BarrierTs: p.mu.ddlResolved, PendingDDLs: len(p.mu.ddls),
 	}
+	retried := p.retriedLocked()
+	st.Err, st.ErrTime = retried.err, retried.at
 	if len(p.mu.ddls) > 0 {
 		st.BarrierTs = min(st.BarrierTs, p.mu.ddls[0].event.CommitTs)
 	}

@@ -21,6 +21,8 @@ type worker struct {
 	kvs   []event.RawKV // of these, those that are mounted
 	batch rowcodec.Batch
 	kept  []*event.RowChanged // of the batch's rows, those that are written
+	// retrying: pipeline.mu.retried has an error of the worker.
+	retrying bool
 }
 
 // work is one writer of the sink. It ends when the pipeline stops.
@@ -217,12 +219,14 @@ func (w *worker) retry(ctx, writeCtx context.Context, what func() string, write 
 		}),
 		backoff.WithMaxElapsedTime(p.cfg.RetryTimeout),
 		backoff.WithNotify(func(err error, wait time.Duration) {
-			p.setLastErr(err)
+			w.setRetried(err)
 			p.log.Warn("sink error, will retry", "op", what(), "wait", wait, "error", err)
 		}),
 	)
+	if err == nil || ctx.Err() != nil {
+		w.setRetried(nil)
+	}
 	if err == nil {
-		p.setLastErr(nil)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -239,9 +243,33 @@ func (p *Pipeline) sinkError(method string, err error) error {
 	return &sink.WriteError{Method: method, Scheme: p.cfg.SinkScheme, Err: err}
 }
 
-// setLastErr notes that writing is being retried, or goes well again.
-func (p *Pipeline) setLastErr(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.lastErr, p.mu.lastErrAt = err, time.Now()
+// retriedError is an error of a write that is being tried again.
+type retriedError struct {
+	err error
+	at  time.Time
+}
+
+// setRetried notes that the worker tries a write again, or that all is well again.
+func (w *worker) setRetried(err error) {
+	if err == nil && !w.retrying {
+		return
+	}
+	w.retrying = err != nil
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	if err == nil {
+		delete(w.p.mu.retried, w)
+		return
+	}
+	w.p.mu.retried[w] = retriedError{err, time.Now()}
+}
+
+// retriedLocked returns the latest of the errors that workers try to get over.
+func (p *Pipeline) retriedLocked() (latest retriedError) {
+	for _, e := range p.mu.retried {
+		if e.at.After(latest.at) {
+			latest = e
+		}
+	}
+	return latest
 }
