@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,6 +121,9 @@ func (r *clusterRunner) Status() Status {
 		if len(part.Tables) > 0 && (st.ResolvedTs == 0 || part.ResolvedTs < st.ResolvedTs) {
 			st.ResolvedTs = part.ResolvedTs
 		}
+		if e := part.Retried; e != nil && !e.Time.Before(st.ErrTime) {
+			st.State, st.Err, st.ErrTime = StateWarning, e, e.Time
+		}
 	}
 	return st
 }
@@ -132,7 +136,7 @@ func (r *clusterRunner) Processors() []ProcessorInfo {
 			ChangefeedID: r.spec.ID, CaptureID: part.Capture,
 			CheckpointTs: part.CheckpointTs, ResolvedTs: part.ResolvedTs, TableIDs: part.Tables,
 		}
-		if e := part.Error; e != nil {
+		if e := cmp.Or(part.Error, part.Retried); e != nil {
 			p.Error = &RunningError{Time: e.Time, Addr: e.Address, Code: e.Code, Message: e.Message}
 		}
 		out = append(out, p)

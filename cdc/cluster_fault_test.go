@@ -322,8 +322,31 @@ func TestClusterChangefeedStates(t *testing.T) {
 		t.Errorf("%d changes repeated by a pause", c.target.repeated)
 	}
 
-	// An error on any capture is the changefeed's.
+	// The owner knows of a write that another capture tries again.
 	broken := errors.New("broken")
+	owner := c.owner()
+	other := map[string]string{"c1": "c2", "c2": "c1"}[owner.id]
+	part, err := owner.Processor(ctx, "feed", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.target.fail.Store(&broken)
+	for _, table := range tables {
+		if slices.Contains(part.TableIDs, table.ID()) {
+			table.Insert(4, "again")
+		}
+	}
+	c.await("it is warned of", func() bool { return c.info().State == cdc.StateWarning })
+	if e := c.info().Error; e == nil || e.Addr != other+":8300" || e.Code != "test WriteRows" || !strings.Contains(e.Message, "broken") {
+		t.Errorf("error %+v, want one of %s", e, other)
+	}
+	if part, err = owner.Processor(ctx, "feed", other); err != nil || part.Error == nil {
+		t.Errorf("processor %+v, %v; want its error", part, err)
+	}
+	c.target.fail.Store(nil)
+	c.await("all is well again", func() bool { return c.info().State == cdc.StateNormal && c.info().Error == nil })
+
+	// An error on any capture is the changefeed's.
 	c.target.fail.Store(&broken)
 	for _, table := range tables {
 		table.Insert(3, "z")

@@ -145,7 +145,7 @@ func (p *processor) run(ctx context.Context) {
 			last.Stopped[id] = ts
 		}
 	}
-	last.Running, last.Ended = false, true
+	last.Running, last.Ended, last.Retried = false, true, nil
 	if err != nil && ctx.Err() == nil {
 		last.Error = p.node.taskError(err)
 		p.log.Warn("processor has failed", "error", err)
@@ -360,6 +360,10 @@ func (p *processor) position(pl *pipeline.Pipeline) position {
 			pl.ReleaseSpan(id)
 		}
 	}
+	if at, err := pl.Retried(); err != nil {
+		pos.Retried = p.node.taskError(err)
+		pos.Retried.Time = at
+	}
 	p.awaited = 0
 	for _, d := range pr.DDLs {
 		if d.Reached {
@@ -403,7 +407,7 @@ func (p *processor) reportProgress(ctx context.Context, pl *pipeline.Pipeline) (
 func (p *processor) urgent(pos position) bool {
 	old := &p.reported
 	return pos.CheckpointTs >= p.awaited && old.CheckpointTs < p.awaited || pos.Rev != old.Rev || pos.Running != old.Running || len(pos.Stopped) != len(old.Stopped) ||
-		!slices.Equal(pos.Reached, old.Reached)
+		!slices.Equal(pos.Reached, old.Reached) || (pos.Retried == nil) != (old.Retried == nil)
 }
 
 // report writes a position, as long as the lease and the task hold.

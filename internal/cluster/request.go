@@ -201,7 +201,8 @@ type Part struct {
 	CheckpointTs, ResolvedTs event.Ts
 	// Tables are physical tables, in order.
 	Tables []int64
-	Error  *TaskError
+	// Error is why it has ended; Retried is that of a write which is being tried again.
+	Error, Retried *TaskError
 }
 
 // Parts returns the parts of a changefeed that runs, by capture.
@@ -222,7 +223,7 @@ func (n *Node) Parts(changefeed string) []Part {
 		capture, _ := m.capture()
 		out = append(out, Part{
 			Capture: capture, CheckpointTs: pos.CheckpointTs, ResolvedTs: pos.ResolvedTs,
-			Tables: slices.Sorted(maps.Keys(a.Spans)), Error: pos.Error,
+			Tables: slices.Sorted(maps.Keys(a.Spans)), Error: pos.Error, Retried: pos.Retried,
 		})
 	}
 	slices.SortFunc(out, func(a, b Part) int { return cmp.Compare(a.Capture, b.Capture) })

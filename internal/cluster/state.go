@@ -78,8 +78,10 @@ type position struct {
 	// Running: the pipeline takes spans. Ended: it writes nothing any more, and never will.
 	Running bool `json:"running,omitempty"`
 	Ended   bool `json:"ended,omitempty"`
-	// Error is why it has ended, unless it was told to.
-	Error *TaskError `json:"error,omitempty"`
+	// Error is why it has ended, unless it was told to. Retried is that of a write which
+	// is being tried again.
+	Error   *TaskError `json:"error,omitempty"`
+	Retried *TaskError `json:"retried,omitempty"`
 }
 
 // ddls are the DDLs of a changefeed above its checkpoint, by commit ts.

@@ -264,6 +264,15 @@ func (w *worker) setRetried(err error) {
 	w.p.mu.retried[w] = retriedError{err, time.Now()}
 }
 
+// Retried returns the latest error of the writes that are being tried again, and when
+// it was met; nil if all is well.
+func (p *Pipeline) Retried() (at time.Time, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.retriedLocked()
+	return e.at, e.err
+}
+
 // retriedLocked returns the latest of the errors that workers try to get over.
 func (p *Pipeline) retriedLocked() (latest retriedError) {
 	for _, e := range p.mu.retried {
