@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,9 +231,9 @@ func TestFailingWriteIsRetried(t *testing.T) {
 func TestRetriedErrorStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		broken := true
+		var mended atomic.Bool
 		w.rowsHook = func(_ context.Context, rows []*event.RowChanged) error {
-			if broken && rows[0].Table.Table == "a" {
+			if !mended.Load() && rows[0].Table.Table == "a" {
 				return errors.New("a is locked")
 			}
 			return nil
@@ -249,7 +250,7 @@ func TestRetriedErrorStays(t *testing.T) {
 				t.Fatalf("after a row of b with commit ts %d the error is %v", ts, st.Err)
 			}
 		}
-		broken = false
+		mended.Store(true)
 		<-time.After(time.Minute)
 		if st := w.p.Status(0); st.Err != nil {
 			t.Errorf("the error stays: %v", st.Err)
