@@ -126,9 +126,13 @@ func apiHandler(cfg *serverConfig, node *cdc.Capture, etcd *clientv3.Client, pag
 	if err != nil {
 		return nil, err
 	}
+	names, err := cfg.Security.allowedNames()
+	if err != nil {
+		return nil, err
+	}
 	o := apiserver.Options{
 		SetLogLevel: level.Set, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Page: page, Pprof: cfg.Pprof, AllowedClientNames: cfg.Security.CertAllowedCN, TimeZone: zone, Logger: log,
+		Page: page, Pprof: cfg.Pprof, AllowedClientNames: names, TimeZone: zone, Logger: log,
 	}
 	if cfg.Security.ClientUserRequired {
 		o.OpenReads = true

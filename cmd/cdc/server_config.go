@@ -63,7 +63,8 @@ type securityConfig struct {
 	CAPath   string `toml:"ca-path"`
 	CertPath string `toml:"cert-path"`
 	KeyPath  string `toml:"key-path"`
-	// CertAllowedCN are the common names of clients that may use the API.
+	// CertAllowedCN are the common names of clients that may use the API, besides
+	// servers with a certificate of the same name as this one's.
 	CertAllowedCN []string `toml:"cert-allowed-cn"`
 	// MTLS demands a certificate of clients.
 	MTLS bool `toml:"mtls"`

@@ -53,6 +53,19 @@ func (s *securityConfig) clientTLS(server *tls.Config) *tls.Config {
 	}
 }
 
+// allowedNames returns whose certificates may use the API; nil for anybody's. Other
+// servers of the cluster pass requests on with certificates of this one's name.
+func (s *securityConfig) allowedNames() ([]string, error) {
+	if len(s.CertAllowedCN) == 0 {
+		return nil, nil
+	}
+	own, err := s.certificate()
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{own.Leaf.Subject.CommonName}, s.CertAllowedCN...), nil
+}
+
 func (s *securityConfig) certificate() (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(s.CertPath, s.KeyPath)
 	if err != nil {

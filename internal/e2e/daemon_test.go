@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/child"
+	"github.com/tidbcdc/tidbcdc/internal/playground"
 )
 
 // daemon is a cdc server in a process of its own.
@@ -25,6 +26,22 @@ type daemon struct {
 	addr    string
 	args    []string
 	log     syncBuffer
+	// secure, unless nil, is how the daemon is reached by https.
+	secure *http.Client
+}
+
+func (d *daemon) url() string {
+	if d.secure != nil {
+		return "https://" + d.addr
+	}
+	return "http://" + d.addr
+}
+
+func (d *daemon) client() *http.Client {
+	if d.secure != nil {
+		return d.secure
+	}
+	return http.DefaultClient
 }
 
 // newDaemon returns a daemon of a cluster of daemons, or one alone if that has no
@@ -60,7 +77,7 @@ func (d *daemon) start() {
 		d.t.Fatalf("%v\n%s", err, d.log.String())
 	}
 	waitFor(d.t, "the daemon at "+d.addr+" to be ready", func() bool {
-		resp, err := http.Get("http://" + d.addr + "/readyz") //nolint:noctx // it is on this machine
+		resp, err := d.client().Get(d.url() + "/readyz") //nolint:noctx // it is on this machine
 		if err != nil {
 			return false
 		}
@@ -83,11 +100,11 @@ func (d *daemon) call(ctx context.Context, method, path string, body, into any) 
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+d.addr+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, method, d.url()+path, bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := d.client().Do(req)
 	if err != nil {
 		return err
 	}
@@ -221,4 +238,57 @@ func TestUsersOfTiDB(t *testing.T) {
 		t.Error("a password is in the log")
 	}
 	d.end(d.Stop)
+}
+
+// TestDaemonsWithTLS: daemons that want certificates reach PD, TiKV and each other, and
+// answer those clients whose names they were given.
+func TestDaemonsWithTLS(t *testing.T) {
+	ctx := testContext(t, 3*time.Minute)
+	pki := newPKI(t)
+	upstream, err := playground.Start(ctx, playground.Options{
+		Binary: playgroundBinary(), Stderr: t.Output(),
+		Args: []string{"--ca=" + pki.ca, "--cert=" + pki.cert, "--key=" + pki.key},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := upstream.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	certified := func(serial int64, name string) *http.Client {
+		cert, key := pki.sign(t, serial, name)
+		return pki.client(t, cert, key)
+	}
+	operator := certified(3, "operator")
+	program := build(t, "./cmd/cdc")
+	var daemons []*daemon
+	for range 2 {
+		d := newDaemon(t, program, "secure")
+		d.secure = operator
+		d.args = append(d.args, "--pd=https://"+upstream.PD, "--ca="+pki.ca, "--cert="+pki.cert, "--key="+pki.key, "--cert-allowed-cn=operator")
+		d.start()
+		daemons = append(daemons, d)
+	}
+	body := map[string]any{"changefeed_id": "a", "sink_uri": "blackhole://"}
+	if err := daemons[1].call(ctx, http.MethodPost, "/api/v1/changefeeds", body, nil); err != nil {
+		t.Error(err)
+	}
+	for _, d := range daemons { // one of them asks the other
+		if _, _, err := d.changefeed(ctx, "a"); err != nil {
+			t.Error(err)
+		}
+		d.secure = certified(4, "stranger")
+		if _, _, err := d.changefeed(ctx, "a"); err == nil || !strings.Contains(err.Error(), "CDC:ErrUnauthorized") {
+			t.Errorf("a stranger is answered: %v", err)
+		}
+		d.secure = pki.client(t, "", "")
+		if _, _, err := d.changefeed(ctx, "a"); err == nil {
+			t.Error("a client without a certificate is answered")
+		}
+	}
+	for _, d := range daemons {
+		d.end(d.Stop)
+	}
 }

@@ -4,11 +4,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,7 +21,12 @@ import (
 
 // pki are the files of a certificate authority and of one certificate that it
 // signed, for servers and clients on this machine.
-type pki struct{ ca, cert, key string }
+type pki struct {
+	ca, cert, key string
+	dir           string
+	root          *x509.Certificate
+	rootKey       *ecdsa.PrivateKey
+}
 
 func (p pki) config() cdc.UpstreamConfig {
 	return cdc.UpstreamConfig{CA: p.ca, Cert: p.cert, Key: p.key}
@@ -27,40 +34,65 @@ func (p pki) config() cdc.UpstreamConfig {
 
 func newPKI(t *testing.T) pki {
 	t.Helper()
-	dir := t.TempDir()
-	template := func(serial int64, name string) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
+	p := pki{dir: t.TempDir(), root: certificateFor(1, "test authority"), rootKey: newKey(t)}
+	p.root.IsCA, p.root.BasicConstraintsValid, p.root.KeyUsage = true, true, x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, p.root, p.root, &p.rootKey.PublicKey, p.rootKey)
+	p.ca = p.write(t, "ca.pem", "CERTIFICATE", der, err)
+	p.cert, p.key = p.sign(t, 2, "test")
+	return p
+}
+
+func certificateFor(serial int64, name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	root := template(1, "test authority")
-	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
-	leaf := template(2, "test")
+}
+
+// sign makes a certificate with a common name, and its key.
+func (p pki) sign(t *testing.T, serial int64, name string) (cert, key string) {
+	t.Helper()
+	leaf, leafKey := certificateFor(serial, name), newKey(t)
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	leaf.IPAddresses, leaf.DNSNames = []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"localhost"}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, p.root, &leafKey.PublicKey, p.rootKey)
+	cert = p.write(t, name+".pem", "CERTIFICATE", der, err)
+	der, err = x509.MarshalPKCS8PrivateKey(leafKey)
+	return cert, p.write(t, name+"-key.pem", "PRIVATE KEY", der, err)
+}
 
-	rootKey, leafKey := newKey(t), newKey(t)
-	write := func(name, kind string, der []byte, err error) string {
-		t.Helper()
+func (p pki) write(t *testing.T, name, kind string, der []byte, err error) string {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(p.dir, name)
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// client returns an HTTP client with a certificate, or without one if cert is empty.
+func (p pki) client(t *testing.T, cert, key string) *http.Client {
+	t.Helper()
+	authority, err := os.ReadFile(p.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	cfg.RootCAs.AppendCertsFromPEM(authority)
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
+		cfg.Certificates = []tls.Certificate{pair}
 	}
-	var p pki
-	der, err := x509.CreateCertificate(rand.Reader, root, root, &rootKey.PublicKey, rootKey)
-	p.ca = write("ca.pem", "CERTIFICATE", der, err)
-	der, err = x509.CreateCertificate(rand.Reader, leaf, root, &leafKey.PublicKey, rootKey)
-	p.cert = write("cert.pem", "CERTIFICATE", der, err)
-	der, err = x509.MarshalPKCS8PrivateKey(leafKey)
-	p.key = write("key.pem", "PRIVATE KEY", der, err)
-	return p
+	transport := &http.Transport{TLSClientConfig: cfg}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
