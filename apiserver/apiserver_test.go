@@ -711,6 +711,7 @@ func FuzzBodies(f *testing.F) {
 			{"POST", "/api/v1/changefeeds/a/tables/move_table"},
 			{"PUT", "/api/v1/captures/drain"},
 			{"POST", "/api/v1/log"},
+			{"POST", "/admin/log"},
 		} {
 			a := do(t, h, call[0], call[1], body)
 			if a.status == 200 || a.status == 202 {
