@@ -61,10 +61,7 @@ func (m *sinkMetrics) observe(openers sink.Openers) sink.Openers {
 				flushLag: m.flushLag.WithLabelValues(labels...), ddlTime: m.ddlTime.WithLabelValues(labels...),
 				errors: m.errors.WithLabelValues(labels...), rowsMounted: m.rowsMounted.WithLabelValues(labels[:2]...),
 			}
-			if _, ok := s.(sink.CheckpointWriter); ok {
-				return &observedCheckpointSink{o}, closer, nil
-			}
-			return o, closer, nil
+			return o.whole(), closer, nil
 		}
 	}
 	return observed
@@ -89,8 +86,12 @@ type observedSink struct {
 
 // WriteRows implements sink.Sink.
 func (o *observedSink) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
+	return o.observeRows(rows, func() error { return o.Sink.WriteRows(ctx, rows) })
+}
+
+func (o *observedSink) observeRows(rows []*event.RowChanged, write func() error) error {
 	begin := time.Now()
-	err := o.Sink.WriteRows(ctx, rows)
+	err := write()
 	if err != nil {
 		o.errors.Inc()
 		return err
@@ -117,10 +118,57 @@ func (o *observedSink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	return nil
 }
 
+// CheckTable implements sink.TableChecker for a sink that may not like a table.
+func (o *observedSink) CheckTable(table *event.TableInfo) error {
+	if c, ok := o.Sink.(sink.TableChecker); ok {
+		return c.CheckTable(table)
+	}
+	return nil
+}
+
+// whole returns the sink with the optional interfaces of what it observes.
+func (o *observedSink) whole() sink.Sink {
+	_, checkpoints := o.Sink.(sink.CheckpointWriter)
+	_, transactions := o.Sink.(sink.TransactionWriter)
+	switch {
+	case checkpoints && transactions:
+		return &struct {
+			*observedCheckpointSink
+			*observedTransactions
+		}{&observedCheckpointSink{o}, &observedTransactions{o}}
+	case checkpoints:
+		return &observedCheckpointSink{o}
+	case transactions:
+		return &struct {
+			*observedSink
+			*observedTransactions
+		}{o, &observedTransactions{o}}
+	}
+	return o
+}
+
+// observedTransactions is what is added for a sink that keeps transactions whole.
+type observedTransactions struct{ observed *observedSink }
+
+// WriteTransactions implements sink.TransactionWriter.
+func (o *observedTransactions) WriteTransactions(ctx context.Context, rows []*event.RowChanged) error {
+	return o.observed.observeRows(rows, func() error {
+		return o.observed.Sink.(sink.TransactionWriter).WriteTransactions(ctx, rows)
+	})
+}
+
 // observedCheckpointSink is one whose sink wants to know the checkpoint.
 type observedCheckpointSink struct{ *observedSink }
 
 // WriteCheckpoint implements sink.CheckpointWriter.
 func (o *observedCheckpointSink) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
 	return o.Sink.(sink.CheckpointWriter).WriteCheckpoint(ctx, ts)
+}
+
+// WriteTables implements sink.TablesWriter for a sink that wants to know the tables.
+func (o *observedCheckpointSink) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	if w, ok := o.Sink.(sink.TablesWriter); ok {
+		return w.WriteTables(ctx, tables)
+	}
+	return nil
 }

@@ -442,3 +442,26 @@ func TestKafkaAvro(t *testing.T) {
 	}
 	r.compare(ctx, t, end, c)
 }
+
+// TestKafkaQuietTopics: with a topic for each table, a consumer of all of them comes to the
+// end also if, since the changefeed was started again, no table has changed.
+func TestKafkaQuietTopics(t *testing.T) {
+	ctx := testContext(t, 4*time.Minute)
+	r := prepareReplication(ctx, t, "kafka_quiet", "protocol=canal-json&enable-tidb-extension=true&partition-num=1", without("keyless", noEmptyEnum))
+	r.options.Dispatchers[0].Topic = "{schema}_{table}"
+	busy, calm := context.WithTimeout(ctx, 2*time.Second)
+	defer calm()
+	r.work.write(busy, rand.New(rand.NewPCG(r.work.seed, 0)))
+	before := now(ctx, t, r.up)
+	r.replicate(ctx, t, before, 0)
+	end := now(ctx, t, r.up)
+	r.replicate(ctx, t, end, 0)
+	r.uri = strings.Replace(r.uri, "/kafka_quiet?", "/kafka_quiet_*?", 1)
+	c, to := r.consumer(ctx, t, func(c *kafkaconsumer.Config) { c.TargetTs = end })
+	reading, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	if err := c.Run(reading, to); err != nil {
+		t.Fatalf("%v; it has come to %d, the changefeed was started again at %d and ended at %d", err, c.Status().ResolvedTs, before, end)
+	}
+	r.compare(ctx, t, end, c)
+}

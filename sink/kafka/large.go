@@ -21,8 +21,8 @@ func (t *topic) exceededBy(m *codec.Message) bool { return m.Size()+recordOverhe
 
 func (s *Sink) tooLarge(t *topic, m *codec.Message, what string) error {
 	return sink.Permanent(fmt.Errorf(
-		"the message of %s with commit ts %d has %d bytes, topic %s takes %d: raise max-message-bytes and the topic's max.message.bytes, or set large-message-handle-option",
-		what, m.CommitTs, m.Size()+recordOverhead, t.name, t.maxBytes))
+		"%w: that of %s with commit ts %d has %d bytes, topic %s takes %d: raise max-message-bytes and the topic's max.message.bytes, or set large-message-handle-option",
+		sink.ErrMessageTooLarge, what, m.CommitTs, m.Size()+recordOverhead, t.name, t.maxBytes))
 }
 
 // fit sets the runs of a part: its messages, compressed if that is configured, and in

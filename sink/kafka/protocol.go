@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"crypto/tls"
+	"strings"
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/sink"
@@ -21,11 +22,10 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	o := &cfg.Options
 	// All are read, so that a parameter of another protocol is not taken for unknown.
 	p := protocolOptions{zone: cfg.TimeZone}
-	name := s.choice("protocol", o.Protocol, "open-protocol", "default", "canal-json", "canal", "maxwell", "avro", "flat-avro", "simple",
-		"debezium", "craft", "csv")
+	name := strings.ToLower(s.text("protocol", o.Protocol))
 	p.read(s, o)
 	switch name {
-	case "open-protocol", "default":
+	case "open-protocol", "default", "":
 		name = "open-protocol"
 		out.NewEncoder = p.openProtocol
 	case "canal-json":
@@ -41,13 +41,11 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 		out.NewEncoder = p.simple
 		out.BootstrapInterval, out.BootstrapRows = seconds(o.SendBootstrapIntervalInSec), count(o.SendBootstrapInMsgCount)
 		out.BootstrapToFirstPartition = o.SendBootstrapToAllPartition != nil && !*o.SendBootstrapToAllPartition
-		if o.SendAllBootstrapAtStart != nil && *o.SendAllBootstrapAtStart {
-			out.Logger.Warn("send-all-bootstrap-at-start means nothing: a table's schema is sent before its first row")
-		}
+		out.BootstrapAll = o.SendAllBootstrapAtStart != nil && *o.SendAllBootstrapAtStart
 	case "canal":
 		out.NewEncoder, out.DDLToFirstPartition = p.canal, true
 	default:
-		s.fail("protocol %s is not for Kafka: use open-protocol, canal-json, canal, maxwell, avro, simple or debezium", name)
+		s.fail("%w for Kafka: %q: use open-protocol, canal-json, canal, maxwell, avro, simple or debezium", sink.ErrUnknownProtocol, name)
 	}
 	switch large := out.LargeMessage; {
 	case large.Handling == RefuseLarge:

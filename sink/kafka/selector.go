@@ -68,12 +68,12 @@ func (s selectors) project(table *event.TableInfo) (*event.TableInfo, []int, err
 	}
 	for _, offset := range table.HandleKey {
 		if !slices.Contains(selected, offset) {
-			return nil, nil, fmt.Errorf("column selector %d leaves out column %s of table %s.%s, which is part of its handle key: add it",
-				i+1, table.Columns[offset].Name, table.Schema, table.Table)
+			return nil, nil, fmt.Errorf("%w: column selector %d leaves out column %s of table %s.%s, which is part of its handle key: add it",
+				sink.ErrColumnSelector, i+1, table.Columns[offset].Name, table.Schema, table.Table)
 		}
 	}
 	if len(selected) == 0 {
-		return nil, nil, fmt.Errorf("column selector %d leaves no column of table %s.%s", i+1, table.Schema, table.Table)
+		return nil, nil, fmt.Errorf("%w: column selector %d leaves no column of table %s.%s", sink.ErrColumnSelector, i+1, table.Schema, table.Table)
 	}
 	return narrow(table, selected), selected, nil
 }

@@ -70,7 +70,7 @@ func TestParseURIErrors(t *testing.T) {
 		want    string
 	}{
 		{"kafka://h/t?protocol=xml", sink.Options{}, "protocol"},
-		{"kafka://h/t?protocol=csv", sink.Options{}, "csv is not for Kafka"},
+		{"kafka://h/t?protocol=csv", sink.Options{}, `for Kafka: "csv"`},
 		{"kafka://h/t?protocol=avro", sink.Options{}, "schema-registry"},
 		{"kafka://u:p@h/t", sink.Options{}, "sasl-user"},
 		{"kafka://h/t?partition-num=0", sink.Options{}, "partition-num"},
@@ -108,6 +108,15 @@ func TestParseURIErrors(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: the error shows a secret: %v", tt.uri, err)
 		}
+	}
+	for _, uri := range []string{"kafka://h/t?protocol=xml", "kafka://h/t?protocol=craft"} {
+		if _, err := parseURI(t, uri, sink.Options{}); !errors.Is(err, sink.ErrUnknownProtocol) {
+			t.Errorf("%s: got %v, want ErrUnknownProtocol", uri, err)
+		}
+	}
+	var topic *dispatcher.TopicError
+	if _, err := parseURI(t, "kafka://h/t", sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Topic: "a b"}}}); !errors.As(err, &topic) {
+		t.Errorf("got %v, want a *dispatcher.TopicError inside", err)
 	}
 	var rule *dispatcher.RuleError
 	if _, err := parseURI(t, "kafka://h/t", sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Topic: "a b"}}}); !errors.As(err, &rule) {

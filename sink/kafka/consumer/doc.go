@@ -20,8 +20,8 @@
 // What a partition holds at or below its own watermark is a repeat and is dropped, and
 // so are rows that came twice above it, unless their table has no handle key.
 //
-// A topic that gets no watermarks holds everything back. Writers send none to topics
-// of tables that have not changed since the writer was started.
+// A topic that gets no watermarks holds everything back: so does one whose only table has
+// been dropped or renamed.
 //
 // # Without watermarks
 //
