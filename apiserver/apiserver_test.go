@@ -22,6 +22,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -355,6 +356,11 @@ func TestErrorTable(t *testing.T) {
 		{open("pulsar"), 500, "CDC:ErrPulsarNewProducer"},
 		{open("s3"), 500, "CDC:ErrStorageInitialize"},
 		{&cdc.OpenSinkError{Scheme: "mysql", Err: sink.ErrInvalidURI}, 400, "CDC:ErrSinkURIInvalid"},
+		{&cdc.OpenSinkError{Scheme: "kafka", Err: fmt.Errorf("%w: %w", sink.ErrInvalidURI, sink.ErrUnknownProtocol)}, 400, "CDC:ErrSinkUnknownProtocol"},
+		{&cdc.OpenSinkError{Scheme: "kafka", Err: fmt.Errorf("%w: %w", sink.ErrInvalidURI, &dispatcher.TopicError{})}, 400, "CDC:ErrKafkaTopicExprInvalid"},
+		{sink.Permanent(&dispatcher.TableError{}), 400, "CDC:ErrDispatcherFailed"},
+		{sink.Permanent(sink.ErrColumnSelector), 400, "CDC:ErrColumnSelectorFailed"},
+		{sink.Permanent(sink.ErrMessageTooLarge), 500, "CDC:ErrMessageTooLarge"},
 		{open("mine"), 500, "CDC:ErrInternalServerError"},
 		{event(errors.New("error parsing regexp")), 400, "CDC:ErrFilterRuleInvalid"},
 		{event(&filter.RuleError{}), 400, "CDC:ErrFilterRuleInvalid"},

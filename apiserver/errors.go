@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -77,6 +78,11 @@ var kinds = [...]kind{
 	{isA[*filter.EventFilterError], "CDC:ErrFilterRuleInvalid", http.StatusBadRequest},
 	{isA[*filter.IntoFilterError], "CDC:ErrSyncRenameTableFailed", http.StatusInternalServerError},
 
+	{is(sink.ErrUnknownProtocol), "CDC:ErrSinkUnknownProtocol", http.StatusBadRequest},
+	{is(sink.ErrColumnSelector), "CDC:ErrColumnSelectorFailed", http.StatusBadRequest},
+	{is(sink.ErrMessageTooLarge), "CDC:ErrMessageTooLarge", http.StatusInternalServerError},
+	{isA[*dispatcher.TopicError], "CDC:ErrKafkaTopicExprInvalid", http.StatusBadRequest},
+	{isA[*dispatcher.TableError], "CDC:ErrDispatcherFailed", http.StatusBadRequest},
 	{is(sink.ErrInvalidURI), "CDC:ErrSinkURIInvalid", http.StatusBadRequest},
 	{isSink("mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrMySQLConnectionError", http.StatusBadRequest},
 	{isSink("kafka", "kafka+ssl"), "CDC:ErrKafkaNewProducer", http.StatusInternalServerError},
