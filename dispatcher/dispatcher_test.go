@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -146,6 +147,27 @@ func TestValueTexts(t *testing.T) {
 		got, err := d.Partition(&event.RowChanged{Table: table, Columns: []event.Value{tt.value}}, partitions)
 		if err != nil || got != want {
 			t.Errorf("%s %q: got %d (%v), want %d", tt.value.Kind(), tt.text, got, err, want)
+		}
+	}
+}
+
+// TestNumbers: integers of every length.
+func TestNumbers(t *testing.T) {
+	numbers := []uint64{0, math.MaxUint64, 1 << 63}
+	for n := uint64(1); n < 1e19; n *= 10 {
+		numbers = append(numbers, n-1, n, n+1, 9*n, 1234567890123456789%(10*n))
+	}
+	table := tableOf("s.t", 1, "k")
+	d := newDispatcher(t, all(dispatcher.Rule{Partition: "index-value"}))
+	const partitions = 1<<31 - 1
+	for _, n := range numbers {
+		values := []event.Value{event.Uint64Value(n), event.Int64Value(int64(n)), event.Int64Value(-int64(n))}
+		for _, v := range values {
+			want := int32((crc32.ChecksumIEEE([]byte("st")) ^ crc32.ChecksumIEEE([]byte("k"+v.Text()))) % partitions)
+			got, err := d.Partition(&event.RowChanged{Table: table, Columns: []event.Value{v}}, partitions)
+			if err != nil || got != want {
+				t.Errorf("%s %s: got %d (%v), want %d", v.Kind(), v.Text(), got, err, want)
+			}
 		}
 	}
 }
