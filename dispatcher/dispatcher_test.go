@@ -236,6 +236,30 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestMultiByteNames: names are hashed as their bytes in UTF-8, whatever their case.
+func TestMultiByteNames(t *testing.T) {
+	table := tableOf("商店.Été", 1, "编号", "ПОЛЕ")
+	row := &event.RowChanged{Table: table, Columns: ints(7, 8)}
+	for _, tt := range []struct {
+		rule dispatcher.Rule
+		sums []string
+	}{
+		{dispatcher.Rule{Partition: "table"}, []string{"商店Été"}},
+		{dispatcher.Rule{Partition: "index-value"}, []string{"商店Été", "编号7"}},
+		{dispatcher.Rule{Partition: "columns", Columns: []string{"поле", "编号"}}, []string{"商店Été", "ПОЛЕ8", "编号7"}},
+	} {
+		tt.rule.Matcher = []string{"商店.ét?"}
+		d := newDispatcher(t, dispatcher.Config{Rules: []dispatcher.Rule{tt.rule, {Matcher: []string{"*.*"}, Partition: "ts"}}})
+		var h uint32
+		for _, s := range tt.sums {
+			h ^= crc32.ChecksumIEEE([]byte(s))
+		}
+		if got, err := d.Partition(row, 1000); err != nil || got != int32(h%1000) {
+			t.Errorf("%+v: got %d (%v), want %d", tt.rule, got, err, h%1000)
+		}
+	}
+}
+
 // TestDefaultWithoutOldValue has the meaning that default once had.
 func TestDefaultWithoutOldValue(t *testing.T) {
 	unique := event.IndexInfo{Name: "u", Unique: true, Columns: []event.IndexColumn{{Name: "a"}}}
