@@ -41,6 +41,7 @@
 //	avro-bigint-unsigned-handling-mode   long, string
 //	avro-enable-watermark         false; for tests
 //	encoding-format               simple: json, avro
+//	output-row-key                canal-json with enable-tidb-extension: false
 //	only-output-updated-columns, delete-only-output-handle-key-columns, content-compatible,
 //	debezium-disable-schema       false
 //	send-bootstrap-interval-in-sec, send-bootstrap-in-msg-count   * simple: 120, 10000
@@ -54,8 +55,9 @@
 //	progress-topic                tidbcdc_progress
 //
 // Refused, with an error that says so: Kerberos (gssapi), for which kafka-go has
-// nothing; the AWS Glue registry; the protocols craft and csv;
-// transaction-atomicity=table. A parameter that is not known is logged.
+// nothing; the AWS Glue registry; the protocols craft and csv; avro-include-before-value;
+// transaction-atomicity=table. encoder-concurrency means nothing: each call of WriteRows
+// encodes what it writes. A parameter that is not known is logged.
 //
 // # Order
 //

@@ -73,6 +73,7 @@ type protocolOptions struct {
 	contentCompatible bool
 	deleteOnlyKey     bool
 	disableSchema     bool
+	rowKey            bool
 	debezium          sink.DebeziumOptions
 	openWithoutOld    bool
 }
@@ -92,6 +93,10 @@ func (p *protocolOptions) read(s *settings, o *sink.Options) {
 	p.contentCompatible, _ = s.boolean("content-compatible", o.ContentCompatible)
 	p.deleteOnlyKey, _ = s.boolean("delete-only-output-handle-key-columns", o.DeleteOnlyOutputHandleKeyColumns)
 	p.disableSchema, _ = s.boolean("debezium-disable-schema", o.DebeziumDisableSchema)
+	p.rowKey, _ = s.boolean("output-row-key", c.OutputRowKey)
+	if before, _ := s.boolean("avro-include-before-value", c.AvroIncludeBeforeValue); before {
+		s.fail("avro-include-before-value is not supported: messages of avro have no old values; use another protocol")
+	}
 	if o.Debezium != nil {
 		p.debezium = *o.Debezium
 	}
@@ -108,7 +113,7 @@ func (p *protocolOptions) openProtocol(maxMessageBytes int) (codec.Encoder, erro
 func (p *protocolOptions) canalJSON(int) (codec.Encoder, error) {
 	return canaljson.NewEncoder(canaljson.Config{
 		TiDBExtension: p.extension, OnlyOutputUpdatedColumns: p.onlyUpdated, DeleteOnlyHandleKey: p.deleteOnlyKey,
-		ContentCompatible: p.contentCompatible, TimeZone: p.zone,
+		ContentCompatible: p.contentCompatible, RowKey: p.rowKey, TimeZone: p.zone,
 	}), nil
 }
 
