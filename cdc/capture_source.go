@@ -146,7 +146,7 @@ func (c *CaptureConfig) openSink(ctx context.Context, spec *Spec) (sink.Sink, io
 	ctx, cancel := context.WithTimeout(ctx, c.OpenTimeout)
 	defer cancel()
 	s, closer, err := c.Openers.Open(ctx, spec.SinkURI, sink.Config{
-		Changefeed: spec.ID, Options: spec.Sink, CaseSensitive: spec.CaseSensitive, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
+		Changefeed: spec.ID, Cluster: c.ClusterID, Options: spec.Sink, CaseSensitive: spec.CaseSensitive, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
 	})
 	if err != nil {
 		scheme, _, _ := strings.Cut(strings.ToLower(spec.SinkURI), "://")

@@ -21,7 +21,7 @@ import (
 func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	o := &cfg.Options
 	// All are read, so that a parameter of another protocol is not taken for unknown.
-	p := protocolOptions{zone: cfg.TimeZone}
+	p := protocolOptions{zone: cfg.TimeZone, cluster: cfg.Cluster}
 	name := strings.ToLower(s.text("protocol", o.Protocol))
 	p.read(s, o)
 	switch name {
@@ -74,6 +74,7 @@ type protocolOptions struct {
 	deleteOnlyKey     bool
 	disableSchema     bool
 	rowKey            bool
+	cluster           string
 	debezium          sink.DebeziumOptions
 	openWithoutOld    bool
 }
@@ -119,7 +120,7 @@ func (p *protocolOptions) canalJSON(int) (codec.Encoder, error) {
 
 func (p *protocolOptions) debeziumEncoder(int) (codec.Encoder, error) {
 	return debezium.NewEncoder(debezium.Config{
-		DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
+		ClusterID: p.cluster, DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
 		IncludeStartTs: p.debezium.IncludeStartTs, TiDBExtension: p.extension,
 	}), nil
 }

@@ -130,6 +130,25 @@ func TestProtocolParameters(t *testing.T) {
 			t.Errorf("%s without old values:\n%s\nwith:\n%s", query, set, plain)
 		}
 	}
+	uri, err := url.Parse("kafka://h/t?protocol=debezium&debezium-disable-schema=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := kafka.ParseURI(uri, sink.Config{Cluster: "east"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := cfg.NewEncoder(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m codec.Messages
+	if err := e.AppendRows(&m, "t", []*event.RowChanged{put(item(1), 10, 1, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	if msg := m.At(0); !strings.Contains(string(msg.Value), `"cluster_id":"east"`) {
+		t.Errorf("a changefeed of the cluster east: %s", msg.Value)
+	}
 	if set := encode("protocol=debezium", sink.Options{Debezium: &sink.DebeziumOptions{IncludeStartTs: true}}); !strings.Contains(set, `"start_ts":9`) {
 		t.Errorf("include-start-ts: %s", set)
 	}
