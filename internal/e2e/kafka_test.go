@@ -174,6 +174,9 @@ func (r *replication) consumer(ctx context.Context, t *testing.T, change func(*k
 	cfg.GeneratedColumns = func(ctx context.Context, schema, table string) ([]string, error) {
 		return generatedColumns(ctx, r.downstream, schema, table)
 	}
+	cfg.Describe = func(ctx context.Context, schema, table string) (*event.TableInfo, error) {
+		return mysql.DescribeTable(ctx, r.downstream, schema, table)
+	}
 	change(&cfg)
 	c, err := kafkaconsumer.New(cfg)
 	if err != nil {
@@ -267,6 +270,9 @@ func without(name string, literals ...string) []table {
 // holds what a consumer makes of it against the upstream.
 func TestKafka(t *testing.T) {
 	rows := without("keyless", noEmptyEnum)
+	debeziumRows := without(
+		"keyless", noEmptyEnum, "alltypes.d='2024-02-29'|'9999-12-31'|NULL", "alltypes.dt='2024-01-02 03:04:05'|'9999-12-31 23:59:59'",
+	)
 	for _, p := range []struct {
 		name, query string
 		tables      []table
@@ -276,10 +282,10 @@ func TestKafka(t *testing.T) {
 		{"canaljson", "protocol=canal-json&enable-tidb-extension=true&partition-num=3", rows, true},
 		{"simple", "protocol=simple&partition-num=3", rows, true},
 		{"simpleavro", "protocol=simple&encoding-format=avro&partition-num=3&compression=zstd", rows, true},
-		{"debezium", "protocol=debezium&enable-tidb-extension=true&partition-num=3", without(
-			"keyless", noEmptyEnum, "alltypes.d='2024-02-29'|'9999-12-31'|NULL", "alltypes.dt='2024-01-02 03:04:05'|'9999-12-31 23:59:59'",
-		), true},
+		{"debezium", "protocol=debezium&enable-tidb-extension=true&partition-num=3", debeziumRows, true},
 		{"canal", "protocol=canal&partition-num=1", rows, false},
+		{"maxwell", "protocol=maxwell&partition-num=1", rows, false},
+		{"debeziumbare", "protocol=debezium&debezium-disable-schema=true&partition-num=1", debeziumRows, false},
 		{"once", "protocol=open-protocol&partition-num=3&exactly-once=true", rows, true},
 	} {
 		t.Run(p.name, func(t *testing.T) {

@@ -36,7 +36,9 @@
 // Names, types and keys of columns are those that messages tell; open-protocol,
 // canal-json, canal, simple, and debezium with its schemas tell enough. avro has no DDL,
 // its names may have been changed to what Avro allows, and tables must exist. maxwell,
-// and debezium without schemas, can only be shown: see [Config].ShowOnly.
+// and debezium without schemas, tell neither types nor, maxwell, keys: they are read by
+// what [Config].Describe says of the target's tables, message by message as they are
+// written, so that rows and DDL of a table should be in one partition.
 //
 // Tables get ids of the consumer's own, and rows keys made of their handle keys. A row
 // whose handle key changes becomes a delete and an insert. As messages of most protocols
