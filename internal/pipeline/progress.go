@@ -239,8 +239,9 @@ func (p *Pipeline) untoldTables() ([]*event.TableInfo, uint64) {
 		return nil, 0
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mu.namesTold == p.mu.namesVersion {
+	version := p.mu.namesVersion
+	if p.mu.namesTold == version {
+		p.mu.Unlock()
 		return nil, 0
 	}
 	seen := make(map[*event.TableInfo]struct{}, len(p.mu.tables))
@@ -250,6 +251,7 @@ func (p *Pipeline) untoldTables() ([]*event.TableInfo, uint64) {
 	for _, f := range p.mu.former {
 		seen[f.info] = struct{}{}
 	}
+	p.mu.Unlock()
 	tables := make([]*event.TableInfo, 0, len(seen)) // not nil
 	for t := range seen {
 		tables = append(tables, t)
@@ -257,7 +259,7 @@ func (p *Pipeline) untoldTables() ([]*event.TableInfo, uint64) {
 	slices.SortFunc(tables, func(a, b *event.TableInfo) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Table, b.Table), cmp.Compare(a.ID, b.ID), cmp.Compare(a.UpdateTs, b.UpdateTs))
 	})
-	return tables, p.mu.namesVersion
+	return tables, version
 }
 
 // toldTables notes that the sink knows what untoldTables returned.
