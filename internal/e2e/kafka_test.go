@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -470,4 +471,62 @@ func TestKafkaQuietTopics(t *testing.T) {
 		t.Fatalf("%v; it has come to %d, the changefeed was started again at %d and ended at %d", err, c.Status().ResolvedTs, before, end)
 	}
 	r.compare(ctx, t, end, c)
+}
+
+// TestDaemonsShareTopics: of two daemons that share tables with a topic each, the one that
+// tells how far the changefeed is does so in all topics, also in those of the other.
+func TestDaemonsShareTopics(t *testing.T) {
+	startReplica(t)
+	ctx := testContext(t, 4*time.Minute)
+	db := database(t, "topics")
+	f := newFleet(t, 2)
+	const tables = 6
+	create := func(i int) { mustExec(t, db, fmt.Sprintf("CREATE TABLE t%d (id INT PRIMARY KEY)", i)) }
+	for i := range tables {
+		create(i)
+	}
+	start := now(ctx, t, dial(t))
+	uri := "kafka://" + replica.broker.Addr + "/topics?protocol=open-protocol&partition-num=1"
+	waitFor(t, "the changefeed to be created", func() bool {
+		err := f.daemons[0].call(ctx, http.MethodPost, "/api/v1/changefeeds", map[string]any{
+			"changefeed_id": "topics", "sink_uri": uri, "start_ts": start, "filter_rules": []string{"topics.*"},
+			"sink_config": map[string]any{"dispatchers": []any{map[string]any{"matcher": []string{"*.*"}, "topic": "{schema}_{table}"}}},
+		}, nil)
+		if err != nil {
+			t.Log(err) // there may be no owner yet
+		}
+		return err == nil
+	})
+	f.awaitShared(ctx, "topics", 2)
+	create(tables)
+	for i := range tables + 1 {
+		mustExec(t, db, fmt.Sprintf("INSERT INTO t%d VALUES (1)", i))
+	}
+	end := now(ctx, t, dial(t))
+	f.awaitCheckpoint(ctx, "topics", end)
+	parsed, err := url.Parse(strings.Replace(uri, "/topics?", "/topics_t*?", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := kafkaconsumer.ParseURI(parsed, sink.Config{Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.TargetTs = end
+	c, err := kafkaconsumer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	reading, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	err = c.Run(reading, sink.RowFunc(func(_ context.Context, rows []*event.RowChanged) error {
+		for _, r := range rows {
+			seen[r.Table.Table]++
+		}
+		return nil
+	}))
+	if err != nil || len(seen) != tables+1 {
+		t.Errorf("%v; come to %d of %d, rows of %v", err, c.Status().ResolvedTs, end, seen)
+	}
 }
