@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc"
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
+	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
 )
@@ -293,5 +296,43 @@ func TestNewCaptureValidates(t *testing.T) {
 		if _, err := cdc.NewCapture(cfg); err == nil || !strings.Contains(err.Error(), "CaptureConfig."+naming) {
 			t.Errorf("%s: %v", naming, err)
 		}
+	}
+}
+
+// pickySink does not take some tables.
+type pickySink struct {
+	sink.RowFunc
+	refuses string
+	asked   []string
+}
+
+func (s *pickySink) CheckTable(table *event.TableInfo) error {
+	s.asked = append(s.asked, table.Name())
+	if table.Name() == s.refuses {
+		return &dispatcher.TableError{Table: table.Name(), Number: 1, Reason: "it does not fit"}
+	}
+	return nil
+}
+
+// TestCreateAsksTheSink: a changefeed is not created if its sink's settings do not fit a
+// table that it would replicate.
+func TestCreateAsksTheSink(t *testing.T) {
+	picky := &pickySink{refuses: "shop.b"}
+	n := newNode(t, func(c *cdc.CaptureConfig) {
+		c.Openers["picky"] = func(context.Context, *url.URL, sink.Config) (sink.Sink, io.Closer, error) { return picky, nil, nil }
+	})
+	n.cluster.CreateTable("shop", "a", cdctest.Int("id").PrimaryKey())
+	n.cluster.CreateTable("shop", "b", cdctest.Int("id").PrimaryKey())
+	n.cluster.CreateTable("shop", "keyless", cdctest.Int("id"))
+	n.cluster.CreateTable("other", "c", cdctest.Int("id").PrimaryKey())
+	spec := cdc.Spec{ID: "x", SinkURI: "picky://", Filter: filter.Config{Rules: []string{"shop.*"}}, IgnoreIneligibleTables: true}
+	if _, err := n.CreateChangefeed(t.Context(), spec); !asError[*dispatcher.TableError](err) {
+		t.Errorf("got %v, want a *dispatcher.TableError", err)
+	}
+	picky.refuses, picky.asked = "", nil
+	n.create(spec)
+	slices.Sort(picky.asked)
+	if want := []string{"shop.a", "shop.b"}; !slices.Equal(picky.asked, want) {
+		t.Errorf("the sink was asked about %v, want %v", picky.asked, want)
 	}
 }

@@ -158,8 +158,8 @@ func (s *fakeSource) look() safePoints {
 
 func (s *fakeSource) CurrentTs(context.Context) (event.Ts, error) { return now(), nil }
 
-func (s *fakeSource) CheckTables(context.Context, *filter.Filter, event.Ts) ([]string, error) {
-	return nil, nil
+func (s *fakeSource) CheckTables(context.Context, *filter.Filter, event.Ts) ([]*event.TableInfo, []string, error) {
+	return nil, nil, nil
 }
 
 func (s *fakeSource) HoldSafePoint(_ context.Context, id string, ts event.Ts, ttl time.Duration) error {

@@ -240,7 +240,7 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 	if err != nil {
 		return err
 	}
-	ineligible, err := o.source.CheckTables(ctx, f, ts)
+	tables, ineligible, err := o.source.CheckTables(ctx, f, ts)
 	if err != nil {
 		return err
 	}
@@ -254,11 +254,32 @@ func (o *owner) checkSettings(ctx context.Context, spec *Spec, ts event.Ts) erro
 	if err != nil {
 		return err
 	}
+	fits := checkTables(s, tables, spec.ForceReplicate)
 	if err := closer.Close(); err != nil {
 		o.log.Warn("sink not closed properly after a try", "changefeed", spec.ID, "error", err)
 	}
+	if fits != nil {
+		return fits
+	}
 	if spec.WholeTransactions && !isTransactionWriter(s) {
 		return fmt.Errorf("%w: whole-transactions: this sink cannot keep transactions whole, take another or leave the option out", ErrInvalidSpec)
+	}
+	return nil
+}
+
+// checkTables asks a sink whether it can take the tables that are replicated.
+func checkTables(s sink.Sink, tables []*event.TableInfo, keyless bool) error {
+	checker, ok := s.(sink.TableChecker)
+	if !ok {
+		return nil
+	}
+	for _, t := range tables {
+		if !t.HasHandleKey() && !keyless {
+			continue
+		}
+		if err := checker.CheckTable(t); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type source interface {
 	CurrentTs(ctx context.Context) (event.Ts, error)
 	// CheckTables checks the tables that a filter wants as of ts: that its value
 	// expressions fit them, and which of them have no handle key.
-	CheckTables(ctx context.Context, f *filter.Filter, ts event.Ts) (ineligible []string, err error)
+	CheckTables(ctx context.Context, f *filter.Filter, ts event.Ts) (tables []*event.TableInfo, ineligible []string, err error)
 	// HoldSafePoint keeps the changes of a changefeed above ts for a while. The error
 	// wraps a *gcError if they may be gone already.
 	HoldSafePoint(ctx context.Context, changefeed string, ts event.Ts, ttl time.Duration) error
@@ -50,26 +50,29 @@ func (s *upstreamSource) ReleaseSafePoint(ctx context.Context, changefeed string
 	return gc.release(ctx)
 }
 
-func (s *upstreamSource) CheckTables(ctx context.Context, f *filter.Filter, ts event.Ts) (ineligible []string, err error) {
+func (s *upstreamSource) CheckTables(
+	ctx context.Context, f *filter.Filter, ts event.Ts,
+) (tables []*event.TableInfo, ineligible []string, err error) {
 	storage, err := schema.Load(ctx, s.metaReader(ts), ts, schema.Config{
 		ReaderAt: func(ts event.Ts) schema.Reader { return s.metaReader(ts) },
 		Logger:   s.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load schema: %w", err)
+		return nil, nil, fmt.Errorf("load schema: %w", err)
 	}
 	for t := range storage.Tables(ts) {
 		if t.View || t.Sequence || !f.Table(t.Schema, t.Table) {
 			continue
 		}
 		if err := f.Check(t); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		tables = append(tables, t)
 		if !t.HasHandleKey() {
 			ineligible = append(ineligible, t.Name())
 		}
 	}
-	return ineligible, nil
+	return tables, ineligible, nil
 }
 
 // localLauncher runs changefeeds in this process.
@@ -147,7 +150,7 @@ func (c *CaptureConfig) openSink(ctx context.Context, spec *Spec) (sink.Sink, io
 	ctx, cancel := context.WithTimeout(ctx, c.OpenTimeout)
 	defer cancel()
 	s, closer, err := c.Openers.Open(ctx, spec.SinkURI, sink.Config{
-		Changefeed: spec.ID, Options: spec.Sink, CaseSensitive: spec.CaseSensitive, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
+		Changefeed: spec.ID, Cluster: c.ClusterID, Options: spec.Sink, CaseSensitive: spec.CaseSensitive, TimeZone: zone, Logger: c.Logger.With("changefeed", spec.ID),
 	})
 	if err != nil {
 		return nil, nil, &OpenSinkError{Scheme: spec.scheme(), Err: err}

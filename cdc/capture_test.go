@@ -239,7 +239,7 @@ func TestCaptureFinishes(t *testing.T) {
 	if n.sinks.count("a") != 1 || info.CheckpointTs != info.Spec.TargetTs || info.Error != nil {
 		t.Errorf("%d rows, %+v", n.sinks.count("a"), info)
 	}
-	if c := n.sinks.config; !c.CaseSensitive || c.TimeZone.String() != "Asia/Shanghai" || c.Options.Protocol != "avro" || c.Changefeed != "a" {
+	if c := n.sinks.config; !c.CaseSensitive || c.TimeZone.String() != "Asia/Shanghai" || c.Options.Protocol != "avro" || c.Changefeed != "a" || c.Cluster != "default" {
 		t.Errorf("the sink was opened with %+v", c)
 	}
 }

@@ -213,6 +213,14 @@ func (s leasedCheckpointSink) WriteCheckpoint(ctx context.Context, ts event.Ts) 
 	})
 }
 
+func (s leasedCheckpointSink) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	w, ok := s.Sink.(sink.TablesWriter)
+	if !ok {
+		return nil
+	}
+	return s.within(ctx, func(ctx context.Context) error { return w.WriteTables(ctx, tables) })
+}
+
 func (s leasedSink) within(ctx context.Context, write func(context.Context) error) error {
 	ctx, cancel, err := s.session.Bound(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -150,6 +151,27 @@ func TestValueTexts(t *testing.T) {
 	}
 }
 
+// TestNumbers: integers of every length.
+func TestNumbers(t *testing.T) {
+	numbers := []uint64{0, math.MaxUint64, 1 << 63}
+	for n := uint64(1); n < 1e19; n *= 10 {
+		numbers = append(numbers, n-1, n, n+1, 9*n, 1234567890123456789%(10*n))
+	}
+	table := tableOf("s.t", 1, "k")
+	d := newDispatcher(t, all(dispatcher.Rule{Partition: "index-value"}))
+	const partitions = 1<<31 - 1
+	for _, n := range numbers {
+		values := []event.Value{event.Uint64Value(n), event.Int64Value(int64(n)), event.Int64Value(-int64(n))}
+		for _, v := range values {
+			want := int32((crc32.ChecksumIEEE([]byte("st")) ^ crc32.ChecksumIEEE([]byte("k"+v.Text()))) % partitions)
+			got, err := d.Partition(&event.RowChanged{Table: table, Columns: []event.Value{v}}, partitions)
+			if err != nil || got != want {
+				t.Errorf("%s %s: got %d (%v), want %d", v.Kind(), v.Text(), got, err, want)
+			}
+		}
+	}
+}
+
 // rich is a table with several unique indexes, one of them over a virtual column.
 func rich() *event.TableInfo {
 	t := tableOf("Shop.Orders", 1, "id", "Code", "region", "note")
@@ -211,6 +233,30 @@ func TestRules(t *testing.T) {
 	d := newDispatcher(t, all(dispatcher.Rule{Partition: "ts"}))
 	if got, err := d.Partition(row, 10); err != nil || got != int32((uint64(1)<<60+7)%10) || d.Kind(row.Table) != dispatcher.ByTs {
 		t.Errorf("ts: got %d, %v", got, err)
+	}
+}
+
+// TestMultiByteNames: names are hashed as their bytes in UTF-8, whatever their case.
+func TestMultiByteNames(t *testing.T) {
+	table := tableOf("商店.Été", 1, "编号", "ПОЛЕ")
+	row := &event.RowChanged{Table: table, Columns: ints(7, 8)}
+	for _, tt := range []struct {
+		rule dispatcher.Rule
+		sums []string
+	}{
+		{dispatcher.Rule{Partition: "table"}, []string{"商店Été"}},
+		{dispatcher.Rule{Partition: "index-value"}, []string{"商店Été", "编号7"}},
+		{dispatcher.Rule{Partition: "columns", Columns: []string{"поле", "编号"}}, []string{"商店Été", "ПОЛЕ8", "编号7"}},
+	} {
+		tt.rule.Matcher = []string{"商店.ét?"}
+		d := newDispatcher(t, dispatcher.Config{Rules: []dispatcher.Rule{tt.rule, {Matcher: []string{"*.*"}, Partition: "ts"}}})
+		var h uint32
+		for _, s := range tt.sums {
+			h ^= crc32.ChecksumIEEE([]byte(s))
+		}
+		if got, err := d.Partition(row, 1000); err != nil || got != int32(h%1000) {
+			t.Errorf("%+v: got %d (%v), want %d", tt.rule, got, err, h%1000)
+		}
 	}
 }
 

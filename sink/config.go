@@ -52,7 +52,8 @@ type Options struct {
 	// SendBootstrapToAllPartition sends it to all partitions, the default, rather
 	// than to the first.
 	SendBootstrapToAllPartition *bool `json:"send-bootstrap-to-all-partition,omitempty" toml:"send-bootstrap-to-all-partition,omitempty"`
-	// SendAllBootstrapAtStart sends the schemas of all tables before anything else.
+	// SendAllBootstrapAtStart sends the schemas of all tables at the start, not only of
+	// those that change.
 	SendAllBootstrapAtStart *bool `json:"send-all-bootstrap-at-start,omitempty" toml:"send-all-bootstrap-at-start,omitempty"`
 	// DebeziumDisableSchema leaves the schema out of debezium messages.
 	DebeziumDisableSchema *bool `json:"debezium-disable-schema,omitempty" toml:"debezium-disable-schema,omitempty"`

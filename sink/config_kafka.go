@@ -69,6 +69,11 @@ type CodecOptions struct {
 	AvroBigintUnsignedHandlingMode string `json:"avro-bigint-unsigned-handling-mode,omitempty" toml:"avro-bigint-unsigned-handling-mode,omitempty"`
 	// EncodingFormat is json, the default, or avro, of the simple protocol.
 	EncodingFormat string `json:"encoding-format,omitempty" toml:"encoding-format,omitempty"`
+	// OutputRowKey adds TiKV's key of a row to messages of canal-json with the TiDB
+	// extension.
+	OutputRowKey *bool `json:"output-row-key,omitempty" toml:"output-row-key,omitempty"`
+	// AvroIncludeBeforeValue is refused: messages of avro have no old values.
+	AvroIncludeBeforeValue *bool `json:"avro-include-before-value,omitempty" toml:"avro-include-before-value,omitempty"`
 }
 
 // LargeMessageOptions say what becomes of a message that is too large.

@@ -18,6 +18,9 @@ type Config struct {
 	// Changefeed is the id of the changefeed, for messages and for what the
 	// backend names after it (a Kafka client id, for example). It may be empty.
 	Changefeed string
+	// Cluster names the captures of which the changefeed is one (the source of debezium).
+	// The default is "default".
+	Cluster string
 	// Options are the settings of the changefeed's sink that are not in the URI.
 	Options Options
 	// CaseSensitive makes the table rules in Options distinguish upper from lower case.
@@ -32,6 +35,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.TimeZone == nil {
 		c.TimeZone = time.UTC
+	}
+	if c.Cluster == "" {
+		c.Cluster = "default"
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -106,7 +106,7 @@ func TestOpen(t *testing.T) {
 		if s == nil || o.uri.Scheme != "good" || o.uri.Host != tt.host || o.uri.Path != tt.path || password != tt.password {
 			t.Errorf("%s: opened %v with %#v", tt.uri, s, o.uri)
 		}
-		if o.cfg.Changefeed != "feed" || o.cfg.Logger == nil || o.cfg.TimeZone != time.UTC {
+		if o.cfg.Changefeed != "feed" || o.cfg.Cluster != "default" || o.cfg.Logger == nil || o.cfg.TimeZone != time.UTC {
 			t.Errorf("%s: config %+v", tt.uri, o.cfg)
 		}
 		if err := closer.Close(); err != nil || !o.closed {
@@ -117,7 +117,7 @@ func TestOpen(t *testing.T) {
 
 func TestOpenKeepsConfig(t *testing.T) {
 	var o opened
-	cfg := sink.Config{TimeZone: time.FixedZone("x", 3600), Logger: slog.Default()}
+	cfg := sink.Config{Cluster: "east", TimeZone: time.FixedZone("x", 3600), Logger: slog.Default()}
 	if _, _, err := (sink.Openers{"good": o.open}).Open(t.Context(), "good://", cfg); err != nil || !reflect.DeepEqual(o.cfg, cfg) {
 		t.Errorf("got %+v, %v", o.cfg, err)
 	}

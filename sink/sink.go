@@ -36,6 +36,25 @@ type CheckpointWriter interface {
 	WriteCheckpoint(ctx context.Context, ts event.Ts) error
 }
 
+// TablesWriter is an optional interface of a CheckpointWriter that has to know more
+// tables than those that change, to tell their consumers how far it has come.
+// WriteTables is called before the first WriteCheckpoint, and before a later one if
+// the tables have changed since. They are all that the changefeed follows, whichever
+// process writes them and whether they have changes or not, as the last known DDL
+// leaves them; and, as they were before it, those that a DDL drops or renames, until
+// a checkpoint at or above that DDL has been written. The order is that of their
+// names. The slice is the Sink's to keep, the tables must not be changed.
+type TablesWriter interface {
+	WriteTables(ctx context.Context, tables []*event.TableInfo) error
+}
+
+// TableChecker is an optional interface of a Sink whose settings may not fit a table,
+// such as one that names columns. CheckTable is asked for every table when a changefeed
+// is created or changed by a cdc.Capture, so that its user learns of it. It does no I/O.
+type TableChecker interface {
+	CheckTable(table *event.TableInfo) error
+}
+
 // Errors that backends wrap, so that callers can tell what is wrong.
 var (
 	// ErrUnknownProtocol is about a protocol that there is not, or not for the backend.

@@ -193,6 +193,11 @@ func (v *Validator) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
 	return v.writeCheckpoint(ctx, v.inner, ts)
 }
 
+// WriteTables implements sink.TablesWriter for an inner sink that wants it.
+func (v *Validator) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	return v.writeTables(ctx, v.inner, tables)
+}
+
 type wrapped struct {
 	*Validator
 	inner sink.Sink
@@ -210,9 +215,14 @@ func (w *wrapped) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
 	return w.writeCheckpoint(ctx, w.inner, ts)
 }
 
+func (w *wrapped) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	return w.writeTables(ctx, w.inner, tables)
+}
+
 var (
 	_ sink.Sink             = (*Validator)(nil)
 	_ sink.CheckpointWriter = (*Validator)(nil)
+	_ sink.TablesWriter     = (*Validator)(nil)
 )
 
 func (v *Validator) writeRows(ctx context.Context, inner sink.Sink, rows []*event.RowChanged) error {
@@ -263,6 +273,22 @@ func (v *Validator) writeCheckpoint(ctx context.Context, inner sink.Sink, ts eve
 	var err error
 	if w, ok := inner.(sink.CheckpointWriter); ok {
 		err = w.WriteCheckpoint(ctx, ts)
+	}
+
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.run.calls--
+	return err
+}
+
+func (v *Validator) writeTables(ctx context.Context, inner sink.Sink, tables []*event.TableInfo) error {
+	v.mu.Lock()
+	v.enter("WriteTables")
+	v.mu.Unlock()
+
+	var err error
+	if w, ok := inner.(sink.TablesWriter); ok {
+		err = w.WriteTables(ctx, tables)
 	}
 
 	v.mu.Lock()

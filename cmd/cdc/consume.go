@@ -17,6 +17,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/kafka/consumer"
+	"github.com/tidbcdc/tidbcdc/sink/mysql"
 )
 
 // consumeFlags are the flags of cdc consume.
@@ -38,7 +39,8 @@ each change, or a mysql:// URI, which is written in safe mode.
 
 Messages of open-protocol, simple, and canal-json and debezium with
 enable-tidb-extension=true have watermarks: changes come in the order of their commits,
-once, with DDL in between. Others come as they are in each partition.
+once, with DDL in between. Others come as they are in each partition. So do maxwell and
+debezium without schemas into a database, whose tables tell the types.
 
 A password of the database may be in $` + downstreamPasswordEnv + ` instead of the URI.`,
 		Example: `  cdc consume 'kafka://localhost:9092/shop?protocol=canal-json&enable-tidb-extension=true' --to stdout --until-end
@@ -69,9 +71,6 @@ func (c *consumeFlags) run(ctx context.Context, source string, stdout io.Writer,
 	var to sink.Sink = jsonLines{json.NewEncoder(stdout)}
 	cfg.HandleKeyRows = true
 	if c.to != "stdout" {
-		if cfg.ShowOnly != "" {
-			return usageError{fmt.Errorf("--to %s: %s; use --to stdout", sink.Redact(c.to), cfg.ShowOnly)}
-		}
 		target, db, closer, err := c.database(ctx, logger)
 		if err != nil {
 			return err
@@ -79,6 +78,9 @@ func (c *consumeFlags) run(ctx context.Context, source string, stdout io.Writer,
 		defer closer.Close()
 		defer db.Close()
 		to, cfg.HandleKeyRows = target, false
+		cfg.Describe = func(ctx context.Context, schema, table string) (*event.TableInfo, error) {
+			return mysql.DescribeTable(ctx, db, schema, table)
+		}
 		cfg.GeneratedColumns = func(ctx context.Context, schema, table string) ([]string, error) {
 			return generatedColumns(ctx, db, schema, table)
 		}

@@ -91,21 +91,21 @@ func (m *sinkMetrics) observeSink(s sink.Sink, changefeed, scheme string) sink.S
 		flushLag: m.flushLag.WithLabelValues(labels...), ddlTime: m.ddlTime.WithLabelValues(labels...),
 		errors: m.errors.WithLabelValues(labels...), rowsMounted: m.rowsMounted.WithLabelValues(labels[:2]...),
 	}
-	checkpoints, isCheckpointWriter := s.(sink.CheckpointWriter)
-	transactions, isTransactionWriter := s.(sink.TransactionWriter)
-	observed := observedTransactions{o, transactions}
+	checkpointWriter, isCheckpointWriter := s.(sink.CheckpointWriter)
+	transactionWriter, isTransactionWriter := s.(sink.TransactionWriter)
+	checkpoints, transactions := passedCheckpoints{s, checkpointWriter}, observedTransactions{o, transactionWriter}
 	switch {
 	case isCheckpointWriter && isTransactionWriter:
 		return &struct {
 			observedTransactions
-			sink.CheckpointWriter
-		}{observed, checkpoints}
+			passedCheckpoints
+		}{transactions, checkpoints}
 	case isTransactionWriter:
-		return observed
+		return transactions
 	case isCheckpointWriter:
 		return &struct {
 			*observedSink
-			sink.CheckpointWriter
+			passedCheckpoints
 		}{o, checkpoints}
 	}
 	return o
@@ -205,6 +205,33 @@ func (o *observedSink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 		return err
 	}
 	o.ddlTime.Observe(time.Since(begin).Seconds())
+	return nil
+}
+
+// CheckTable implements sink.TableChecker for a sink that may not like a table.
+func (o *observedSink) CheckTable(table *event.TableInfo) error {
+	if c, ok := o.Sink.(sink.TableChecker); ok {
+		return c.CheckTable(table)
+	}
+	return nil
+}
+
+// passedCheckpoints are for a sink that wants to know checkpoints, and perhaps tables.
+type passedCheckpoints struct {
+	sink   sink.Sink
+	writer sink.CheckpointWriter
+}
+
+// WriteCheckpoint implements sink.CheckpointWriter.
+func (c passedCheckpoints) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
+	return c.writer.WriteCheckpoint(ctx, ts)
+}
+
+// WriteTables implements sink.TablesWriter for a sink that wants to know the tables.
+func (c passedCheckpoints) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	if w, ok := c.sink.(sink.TablesWriter); ok {
+		return w.WriteTables(ctx, tables)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -174,6 +175,9 @@ func (r *replication) consumer(ctx context.Context, t *testing.T, change func(*k
 	cfg.GeneratedColumns = func(ctx context.Context, schema, table string) ([]string, error) {
 		return generatedColumns(ctx, r.downstream, schema, table)
 	}
+	cfg.Describe = func(ctx context.Context, schema, table string) (*event.TableInfo, error) {
+		return mysql.DescribeTable(ctx, r.downstream, schema, table)
+	}
 	change(&cfg)
 	c, err := kafkaconsumer.New(cfg)
 	if err != nil {
@@ -267,6 +271,9 @@ func without(name string, literals ...string) []table {
 // holds what a consumer makes of it against the upstream.
 func TestKafka(t *testing.T) {
 	rows := without("keyless", noEmptyEnum)
+	debeziumRows := without(
+		"keyless", noEmptyEnum, "alltypes.d='2024-02-29'|'9999-12-31'|NULL", "alltypes.dt='2024-01-02 03:04:05'|'9999-12-31 23:59:59'",
+	)
 	for _, p := range []struct {
 		name, query string
 		tables      []table
@@ -276,10 +283,10 @@ func TestKafka(t *testing.T) {
 		{"canaljson", "protocol=canal-json&enable-tidb-extension=true&partition-num=3", rows, true},
 		{"simple", "protocol=simple&partition-num=3", rows, true},
 		{"simpleavro", "protocol=simple&encoding-format=avro&partition-num=3&compression=zstd", rows, true},
-		{"debezium", "protocol=debezium&enable-tidb-extension=true&partition-num=3", without(
-			"keyless", noEmptyEnum, "alltypes.d='2024-02-29'|'9999-12-31'|NULL", "alltypes.dt='2024-01-02 03:04:05'|'9999-12-31 23:59:59'",
-		), true},
+		{"debezium", "protocol=debezium&enable-tidb-extension=true&partition-num=3", debeziumRows, true},
 		{"canal", "protocol=canal&partition-num=1", rows, false},
+		{"maxwell", "protocol=maxwell&partition-num=1", rows, false},
+		{"debeziumbare", "protocol=debezium&debezium-disable-schema=true&partition-num=1", debeziumRows, false},
 		{"once", "protocol=open-protocol&partition-num=3&exactly-once=true", rows, true},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -441,4 +448,85 @@ func TestKafkaAvro(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.compare(ctx, t, end, c)
+}
+
+// TestKafkaQuietTopics: with a topic for each table, a consumer of all of them comes to the
+// end also if, since the changefeed was started again, no table has changed.
+func TestKafkaQuietTopics(t *testing.T) {
+	ctx := testContext(t, 4*time.Minute)
+	r := prepareReplication(ctx, t, "kafka_quiet", "protocol=canal-json&enable-tidb-extension=true&partition-num=1", without("keyless", noEmptyEnum))
+	r.options.Dispatchers[0].Topic = "{schema}_{table}"
+	busy, calm := context.WithTimeout(ctx, 2*time.Second)
+	defer calm()
+	r.work.write(busy, rand.New(rand.NewPCG(r.work.seed, 0)))
+	before := now(ctx, t, r.up)
+	r.replicate(ctx, t, before, 0)
+	end := now(ctx, t, r.up)
+	r.replicate(ctx, t, end, 0)
+	r.uri = strings.Replace(r.uri, "/kafka_quiet?", "/kafka_quiet_*?", 1)
+	c, to := r.consumer(ctx, t, func(c *kafkaconsumer.Config) { c.TargetTs = end })
+	reading, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	if err := c.Run(reading, to); err != nil {
+		t.Fatalf("%v; it has come to %d, the changefeed was started again at %d and ended at %d", err, c.Status().ResolvedTs, before, end)
+	}
+	r.compare(ctx, t, end, c)
+}
+
+// TestDaemonsShareTopics: of two daemons that share tables with a topic each, the one that
+// tells how far the changefeed is does so in all topics, also in those of the other.
+func TestDaemonsShareTopics(t *testing.T) {
+	startReplica(t)
+	ctx := testContext(t, 4*time.Minute)
+	db := database(t, "topics")
+	f := newFleet(t, 2)
+	const tables = 6
+	create := func(i int) { mustExec(t, db, fmt.Sprintf("CREATE TABLE t%d (id INT PRIMARY KEY)", i)) }
+	for i := range tables {
+		create(i)
+	}
+	start := now(ctx, t, dial(t))
+	uri := "kafka://" + replica.broker.Addr + "/topics?protocol=open-protocol&partition-num=1"
+	waitFor(t, "the changefeed to be created", func() bool {
+		err := f.daemons[0].call(ctx, http.MethodPost, "/api/v1/changefeeds", map[string]any{
+			"changefeed_id": "topics", "sink_uri": uri, "start_ts": start, "filter_rules": []string{"topics.*"},
+			"sink_config": map[string]any{"dispatchers": []any{map[string]any{"matcher": []string{"*.*"}, "topic": "{schema}_{table}"}}},
+		}, nil)
+		if err != nil {
+			t.Log(err) // there may be no owner yet
+		}
+		return err == nil
+	})
+	f.awaitShared(ctx, "topics", 2)
+	create(tables)
+	for i := range tables + 1 {
+		mustExec(t, db, fmt.Sprintf("INSERT INTO t%d VALUES (1)", i))
+	}
+	end := now(ctx, t, dial(t))
+	f.awaitCheckpoint(ctx, "topics", end)
+	parsed, err := url.Parse(strings.Replace(uri, "/topics?", "/topics_t*?", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := kafkaconsumer.ParseURI(parsed, sink.Config{Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.TargetTs = end
+	c, err := kafkaconsumer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	reading, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	err = c.Run(reading, sink.RowFunc(func(_ context.Context, rows []*event.RowChanged) error {
+		for _, r := range rows {
+			seen[r.Table.Table]++
+		}
+		return nil
+	}))
+	if err != nil || len(seen) != tables+1 {
+		t.Errorf("%v; come to %d of %d, rows of %v", err, c.Status().ResolvedTs, end, seen)
+	}
 }

@@ -240,7 +240,11 @@ func (p *Pipeline) ConfirmCheckpoint(ts event.Ts, tell bool) {
 	p.cfg.Schema.Forget(ts)
 	if tell {
 		p.reportCheckpoint(ts)
+		return
 	}
+	p.mu.Lock() // another pipeline's sink is told
+	defer p.mu.Unlock()
+	p.passedLocked(ts)
 }
 
 // Progress is what an Assigned pipeline tells those who share the changefeed, all

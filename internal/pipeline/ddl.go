@@ -169,6 +169,9 @@ func (p *Pipeline) changeTablesLocked(d *pendingDDL, before, after map[int64]*ev
 			continue
 		}
 		d.touchedIDs = append(d.touchedIDs, id)
+		if a := after[id]; a == nil || a.Schema != t.info.Schema || a.Table != t.info.Table {
+			p.mu.former = append(p.mu.former, formerTable{t.info, d.event.CommitTs})
+		}
 		if after[id] == nil {
 			d.removedIDs = append(d.removedIDs, id)
 			delete(p.mu.tables, id)
@@ -188,6 +191,9 @@ func (p *Pipeline) changeTablesLocked(d *pendingDDL, before, after map[int64]*ev
 	}
 	if creates > 0 || len(d.removedIDs) > 0 {
 		p.mu.tablesVersion++
+	}
+	if len(d.touchedIDs) > 0 {
+		p.mu.namesVersion++
 	}
 	return creates
 }

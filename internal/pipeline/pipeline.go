@@ -131,6 +131,12 @@ type Pipeline struct {
 		tables        map[int64]wantedTable
 		dropped       map[int64]wantedTable
 		tablesVersion uint64
+		// former are tables under names that a DDL takes from them, until the sink
+		// knows a checkpoint that has passed it. namesVersion counts the changes of
+		// these and of what is in tables; namesTold is the one that the sink knows.
+		former       []formerTable
+		namesVersion uint64
+		namesTold    uint64
 		// spans by physical table id; ending are those that a pending DDL ends, and
 		// leaving those that StopSpan ends.
 		spans   map[int64]*tableSpan
@@ -253,6 +259,7 @@ func (p *Pipeline) start() error {
 		}
 	}
 	p.mu.tablesVersion++
+	p.mu.namesVersion++
 	p.mu.Unlock()
 	if err := firstErrors(errs); err != nil {
 		return err

@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -182,6 +184,11 @@ func (p *Pipeline) saveLast(ctx context.Context) error {
 	unreported := p.mu.reported < ts
 	p.mu.Unlock()
 	if w, ok := p.cfg.Sink.(sink.CheckpointWriter); ok && unreported && ts == p.cfg.TargetTs {
+		if tables, _ := p.untoldTables(); tables != nil {
+			if err := p.cfg.Sink.(sink.TablesWriter).WriteTables(ctx, tables); err != nil {
+				return fmt.Errorf("tell which tables are followed: %w", err)
+			}
+		}
 		if err := w.WriteCheckpoint(ctx, ts); err != nil {
 			return fmt.Errorf("write checkpoint ts %d: %w", ts, p.sinkError("WriteCheckpoint", err))
 		}
@@ -213,6 +220,53 @@ func (p *Pipeline) reported(ts event.Ts) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.reporting, p.mu.reported = false, ts
+	p.passedLocked(ts)
+}
+
+// passedLocked forgets the tables that are gone, when the sink knows a checkpoint.
+func (p *Pipeline) passedLocked(ts event.Ts) {
+	n := len(p.mu.former)
+	p.mu.former = slices.DeleteFunc(p.mu.former, func(f formerTable) bool { return f.until <= ts })
+	if len(p.mu.former) < n {
+		p.mu.namesVersion++
+	}
+}
+
+// untoldTables returns what the sink must be told before the next checkpoint, nil for
+// nothing, and the version of that for toldTables.
+func (p *Pipeline) untoldTables() ([]*event.TableInfo, uint64) {
+	if _, ok := p.cfg.Sink.(sink.TablesWriter); !ok {
+		return nil, 0
+	}
+	p.mu.Lock()
+	version := p.mu.namesVersion
+	if p.mu.namesTold == version {
+		p.mu.Unlock()
+		return nil, 0
+	}
+	seen := make(map[*event.TableInfo]struct{}, len(p.mu.tables))
+	for _, t := range p.mu.tables { // of a partitioned table, each partition is one
+		seen[t.info] = struct{}{}
+	}
+	for _, f := range p.mu.former {
+		seen[f.info] = struct{}{}
+	}
+	p.mu.Unlock()
+	tables := make([]*event.TableInfo, 0, len(seen)) // not nil
+	for t := range seen {
+		tables = append(tables, t)
+	}
+	slices.SortFunc(tables, func(a, b *event.TableInfo) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Table, b.Table), cmp.Compare(a.ID, b.ID), cmp.Compare(a.UpdateTs, b.UpdateTs))
+	})
+	return tables, version
+}
+
+// toldTables notes that the sink knows what untoldTables returned.
+func (p *Pipeline) toldTables(version uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.namesTold = version
 }
 
 // CheckpointTs returns the ts at or below which everything is acknowledged.

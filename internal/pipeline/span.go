@@ -53,6 +53,12 @@ type wantedTable struct {
 	from event.Ts
 }
 
+// formerTable is a table that has been dropped or renamed by a DDL of commit ts until.
+type formerTable struct {
+	info  *event.TableInfo
+	until event.Ts
+}
+
 // name is for status and messages.
 func (s *tableSpan) name() string {
 	if s.table == nil {

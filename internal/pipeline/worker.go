@@ -193,6 +193,14 @@ func (w *worker) deliverDDL(ctx, writeCtx context.Context, d *pendingDDL) error 
 }
 
 func (w *worker) writeCheckpoint(ctx, writeCtx context.Context, ts event.Ts) error {
+	if tables, version := w.p.untoldTables(); tables != nil {
+		what := func() string { return fmt.Sprintf("tell which %d tables are followed", len(tables)) }
+		err := w.retry(ctx, writeCtx, what, func() error { return w.p.cfg.Sink.(sink.TablesWriter).WriteTables(writeCtx, tables) })
+		if err != nil {
+			return err
+		}
+		w.p.toldTables(version)
+	}
 	sink := w.p.cfg.Sink.(sink.CheckpointWriter)
 	what := func() string { return fmt.Sprintf("write checkpoint ts %d", ts) }
 	err := w.retry(ctx, writeCtx, what, func() error { return w.p.sinkError("WriteCheckpoint", sink.WriteCheckpoint(writeCtx, ts)) })

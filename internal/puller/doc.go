@@ -29,8 +29,8 @@
 //
 // # Memory
 //
-// A message is decoded where it was received, in a frame that is used again for
-// the next one; gRPC's own buffers are not referred to. What outlives it, the
+// A message is decoded in the buffers that gRPC received it in, event by event, and
+// these are given back when it has been handled. What outlives it, the
 // bytes of PREWRITE and COMMITTED rows, is copied once, into one array for each event:
 // it belongs to one region, so a span that cannot move on does not hold the memory of others.
 //

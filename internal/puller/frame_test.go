@@ -41,9 +41,9 @@ func TestRowsOutliveBuffers(t *testing.T) {
 	receive := func(rows []*cdcpb.Event_Row) {
 		msg := NarrowMessage(rows, false, 1, len(rows))
 		msg.Events[0].RegionId, msg.Events[0].RequestId = r.id(), r.sub.id
-		wire := frameOf(t, msg).data
+		wire := wireOf(t, msg)
 		var f *frame
-		if err := (frameCodec{&s.client.frames}).Unmarshal(inPieces(wire), &f); err != nil {
+		if err := (frameCodec{&s.client.frames}).Unmarshal(inPieces(wire, pieceSize), &f); err != nil {
 			t.Fatal(err)
 		}
 		overwrite := func(b []byte) {
@@ -51,11 +51,11 @@ func TestRowsOutliveBuffers(t *testing.T) {
 				b[i] = 0xff
 			}
 		}
-		overwrite(wire)
 		if err := s.handle(f); err != nil {
 			t.Fatal(err)
 		}
-		overwrite(f.data[:cap(f.data)])
+		overwrite(wire)
+		overwrite(f.scratch[:cap(f.scratch)])
 		clear(f.rows[:cap(f.rows)])
 		s.client.frames.release(f)
 	}
@@ -156,6 +156,12 @@ func TestRepack(t *testing.T) {
 	}
 }
 
+// countingPool counts what comes back.
+type countingPool struct{ put int }
+
+func (*countingPool) Get(n int) *[]byte { return new(make([]byte, n)) }
+func (p *countingPool) Put(*[]byte)     { p.put++ }
+
 func TestFrameCodec(t *testing.T) {
 	c := frameCodec{&framePool{}}
 	req := &cdcpb.ChangeDataRequest{RegionId: 7}
@@ -173,9 +179,24 @@ func TestFrameCodec(t *testing.T) {
 	if err := c.Unmarshal(mem.BufferSlice{}, "a string"); err == nil {
 		t.Error("received into a string")
 	}
-	large := &frame{data: make([]byte, maxPooledFrame+1)}
+	large := &frame{scratch: make([]byte, maxPooledScratch+1)}
 	c.frames.release(large)
-	if f := c.frames.fill(nil); f == large || len(f.data) != 0 {
-		t.Error("a huge frame is kept")
+	if f := c.frames.take(nil); f == large || f.left != 0 {
+		t.Error("huge scratch is kept")
+	}
+	// gRPC's buffers go back when the frame is released, not before.
+	pool := &countingPool{}
+	buffer := mem.NewBuffer(new(make([]byte, 2000)), pool)
+	var f *frame
+	if err := c.Unmarshal(mem.BufferSlice{buffer}, &f); err != nil {
+		t.Fatal(err)
+	}
+	buffer.Free() // as gRPC does then
+	if pool.put != 0 {
+		t.Error("the buffer is free while the frame is in use")
+	}
+	c.frames.release(f)
+	if pool.put != 1 {
+		t.Errorf("the buffer has been given back %d times", pool.put)
 	}
 }

@@ -31,12 +31,11 @@ func (s *stream) handle(msg *frame) error {
 	now := s.clock.now()
 	s.resolved = wireResolvedTs{regions: s.resolved.regions[:0]}
 	hasResolved := false
-	for data := msg.data; len(data) > 0; {
-		f, rest, err := nextField(data)
+	for msg.left > 0 {
+		f, err := msg.next()
 		if err != nil {
 			return unreadable("message", err)
 		}
-		data = rest
 		if f.num > 2 {
 			continue
 		}

@@ -17,15 +17,26 @@ import (
 
 // describe decodes a message, as stream.handle does, to a text.
 func describe(data []byte) (string, error) {
+	got, err := describePieces(data, len(data)+1)
+	for _, size := range []int{1, 2, 7, 30} {
+		other, otherErr := describePieces(data, size)
+		if other != got || fmt.Sprint(otherErr) != fmt.Sprint(err) {
+			return "", fmt.Errorf("%q, %w, but in pieces of %d: %q, %w", got, err, size, other, otherErr)
+		}
+	}
+	return got, err
+}
+
+func describePieces(data []byte, size int) (string, error) {
+	msg := new(framePool).take(inPieces(data, size))
 	var b strings.Builder
 	var resolved wireResolvedTs
 	hasResolved := false
-	for len(data) > 0 {
-		f, rest, err := nextField(data)
+	for msg.left > 0 {
+		f, err := msg.next()
 		if err != nil {
 			return "", err
 		}
-		data = rest
 		if f.num > 2 {
 			continue
 		}
@@ -321,7 +332,7 @@ func TestMalformedEndsStream(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"message": {0x0a}, "event": {0x0a, 1, 8}, "rows": event, "resolved ts": {0x12, 1, 8},
 	} {
-		err := s.handle(&frame{data: data})
+		err := s.handle(new(framePool).take(inPieces(data, 1)))
 		var known *regionError
 		if !errors.As(err, &known) || known.kind != kindProtocol || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

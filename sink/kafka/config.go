@@ -47,6 +47,9 @@ type Config struct {
 	BootstrapInterval         time.Duration
 	BootstrapRows             int
 	BootstrapToFirstPartition bool
+	// BootstrapAll sends the schemas of all tables when the changefeed starts, before the
+	// first watermark, also of those that do not change.
+	BootstrapAll bool
 
 	// Changefeed names the writer, in messages and in ClientID.
 	Changefeed string

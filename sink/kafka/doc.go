@@ -41,8 +41,11 @@
 //	avro-bigint-unsigned-handling-mode   long, string
 //	avro-enable-watermark         false; for tests
 //	encoding-format               simple: json, avro
+//	output-row-key                canal-json with enable-tidb-extension: false
 //	only-output-updated-columns, delete-only-output-handle-key-columns, content-compatible,
 //	debezium-disable-schema       false
+//	send-bootstrap-interval-in-sec, send-bootstrap-in-msg-count   * simple: 120, 10000
+//	send-bootstrap-to-all-partition, send-all-bootstrap-at-start  * simple: true, false
 //	output-raw-change-event       false
 //	large-message-handle-option   none, handle-key-only, claim-check
 //	large-message-handle-compression   none, lz4, snappy
@@ -52,8 +55,9 @@
 //	progress-topic                tidbcdc_progress
 //
 // Refused, with an error that says so: Kerberos (gssapi), for which kafka-go has
-// nothing; the AWS Glue registry; the protocols craft and csv;
-// transaction-atomicity=table. A parameter that is not known is logged.
+// nothing; the AWS Glue registry; the protocols craft and csv; avro-include-before-value;
+// transaction-atomicity=table. encoder-concurrency means nothing: each call of WriteRows
+// encodes what it writes. A parameter that is not known is logged.
 //
 // # Order
 //
@@ -84,8 +88,11 @@
 //
 // DDL goes to the topics of its tables by their former names, or to the default topic:
 // to all partitions, but of canal and canal-json only to the first. Watermarks go, at each
-// checkpoint, to all partitions of all topics of tables that had changes since the start,
-// or to the default topic before there are any.
+// checkpoint, to all partitions of the topics of all tables that the changefeed follows,
+// whether they change or not, or to the default topic if it follows none. Topics that do
+// not exist are made for that, or are an error without auto-create-topic. The topic of a table that is dropped or renamed gets its
+// last watermark after that DDL. (Without a changefeed that calls WriteTables, the topics
+// are those of tables that have had changes.)
 //
 // # Large messages
 //

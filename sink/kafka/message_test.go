@@ -256,6 +256,47 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
+// TestWatermarksOfAllTables: topics get watermarks for tables that do not change, as
+// long as the changefeed follows them.
+func TestWatermarksOfAllTables(t *testing.T) {
+	topic := newTopicName(t)
+	cfg := config(t, topic)
+	cfg.PartitionNum = 2
+	var err error
+	cfg.Dispatcher, err = dispatcher.New(dispatcher.Config{
+		DefaultTopic: topic, Rules: []dispatcher.Rule{{Matcher: []string{"shop.*"}, Topic: topic + "_{table}"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, cfg)
+	for i, tables := range [][]*event.TableInfo{{item(1), item(2)}, {item(2)}, {}} {
+		if err := s.WriteTables(t.Context(), tables); err != nil {
+			t.Fatal(err)
+		}
+		ts := event.Ts(10*i + 10)
+		if err := s.WriteRows(t.Context(), []*event.RowChanged{put(item(2), ts, 1, "x")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.WriteCheckpoint(t.Context(), ts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string][]event.Ts{topic + "_item1": {10}, topic + "_item2": {10, 20}, topic: {30}} {
+		for p, records := range readAll(t, broker.addrs, name) {
+			var got []event.Ts
+			for _, m := range decode(t, records) {
+				if m.Watermark > 0 {
+					got = append(got, m.Watermark)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("partition %d of %s has watermarks %v, want %v", p, name, got, want)
+			}
+		}
+	}
+}
+
 // TestDDLTopics: a DDL goes to the topics of the tables by their former names, one of a
 // database to the default topic.
 func TestDDLTopics(t *testing.T) {
@@ -390,6 +431,80 @@ func TestSimpleBootstrap(t *testing.T) {
 	}
 	if rows != 4 {
 		t.Errorf("%d rows, want 4", rows)
+	}
+}
+
+// TestCheckTable: rules that do not fit a table are told before there is a row of it, and
+// by the row.
+func TestCheckTable(t *testing.T) {
+	topic := newTopicName(t)
+	table := item(1)
+	var fits *dispatcher.TableError
+	for name, tt := range map[string]struct {
+		options sink.Options
+		is      func(error) bool
+	}{
+		"index":    {sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Partition: "index-value", Index: "no"}}}, func(err error) bool { return errors.As(err, &fits) }},
+		"columns":  {sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Partition: "columns", Columns: []string{"no"}}}}, func(err error) bool { return errors.As(err, &fits) }},
+		"selector": {sink.Options{ColumnSelectors: []sink.ColumnSelector{{Matcher: []string{"*.*"}, Columns: []string{"name"}}}}, func(err error) bool { return errors.Is(err, sink.ErrColumnSelector) }},
+		"all well": {sink.Options{}, func(err error) bool { return err == nil }},
+	} {
+		s := openURI(t, topic, "?protocol=canal-json", tt.options)
+		for what, err := range map[string]error{
+			"CheckTable": s.(sink.TableChecker).CheckTable(table),
+			"WriteRows":  s.WriteRows(t.Context(), []*event.RowChanged{put(table, 10, 1, "x")}),
+		} {
+			if !tt.is(err) || err != nil && !sink.IsPermanent(err) {
+				t.Errorf("%s: %s returns %v", name, what, err)
+			}
+		}
+	}
+}
+
+// TestSimpleBootstrapAtStart: send-all-bootstrap-at-start sends the schemas of all tables
+// once, of selected columns only, also of tables that do not change.
+func TestSimpleBootstrapAtStart(t *testing.T) {
+	topic := newTopicName(t)
+	all := true
+	s := openURI(t, topic, "?protocol=simple&partition-num=2", sink.Options{
+		SendAllBootstrapAtStart: &all,
+		ColumnSelectors:         []sink.ColumnSelector{{Matcher: []string{"shop.item2"}, Columns: []string{"id"}}},
+	})
+	tables := []*event.TableInfo{item(1), item(2)}
+	for range 2 {
+		if err := s.(sink.TablesWriter).WriteTables(t.Context(), tables); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.WriteRows(t.Context(), []*event.RowChanged{put(tables[1], 10, 1, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for p, records := range readAll(t, broker.addrs, topic) {
+		var got []string
+		for _, r := range records {
+			var m struct {
+				Type        string
+				TableSchema struct {
+					Table   string
+					Columns []any
+				}
+			}
+			if err := json.Unmarshal(r.Value, &m); err != nil {
+				t.Fatal(err)
+			}
+			if m.Type == "INSERT" {
+				rows++
+				continue
+			}
+			got = append(got, fmt.Sprintf("%s %s %d", m.Type, m.TableSchema.Table, len(m.TableSchema.Columns)))
+		}
+		if want := []string{"BOOTSTRAP item1 2", "BOOTSTRAP item2 1"}; !slices.Equal(got, want) {
+			t.Errorf("partition %d has %q, want %q", p, got, want)
+		}
+	}
+	if rows != 1 {
+		t.Errorf("%d rows, want 1", rows)
 	}
 }
 

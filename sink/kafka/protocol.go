@@ -21,7 +21,7 @@ import (
 func (s *settings) protocol(out *Config, cfg sink.Config) string {
 	o := &cfg.Options
 	// All are read, so that a parameter of another protocol is not taken for unknown.
-	p := protocolOptions{zone: cfg.TimeZone}
+	p := protocolOptions{zone: cfg.TimeZone, cluster: cfg.Cluster}
 	name := strings.ToLower(s.text("protocol", o.Protocol))
 	p.read(s, o)
 	switch name {
@@ -41,9 +41,7 @@ func (s *settings) protocol(out *Config, cfg sink.Config) string {
 		out.NewEncoder = p.simple
 		out.BootstrapInterval, out.BootstrapRows = seconds(o.SendBootstrapIntervalInSec), count(o.SendBootstrapInMsgCount)
 		out.BootstrapToFirstPartition = o.SendBootstrapToAllPartition != nil && !*o.SendBootstrapToAllPartition
-		if o.SendAllBootstrapAtStart != nil && *o.SendAllBootstrapAtStart {
-			out.Logger.Warn("send-all-bootstrap-at-start means nothing: a table's schema is sent before its first row")
-		}
+		out.BootstrapAll = o.SendAllBootstrapAtStart != nil && *o.SendAllBootstrapAtStart
 	case "canal":
 		out.NewEncoder, out.DDLToFirstPartition = p.canal, true
 	default:
@@ -75,6 +73,8 @@ type protocolOptions struct {
 	contentCompatible bool
 	deleteOnlyKey     bool
 	disableSchema     bool
+	rowKey            bool
+	cluster           string
 	debezium          sink.DebeziumOptions
 	openWithoutOld    bool
 }
@@ -94,6 +94,10 @@ func (p *protocolOptions) read(s *settings, o *sink.Options) {
 	p.contentCompatible, _ = s.boolean("content-compatible", o.ContentCompatible)
 	p.deleteOnlyKey, _ = s.boolean("delete-only-output-handle-key-columns", o.DeleteOnlyOutputHandleKeyColumns)
 	p.disableSchema, _ = s.boolean("debezium-disable-schema", o.DebeziumDisableSchema)
+	p.rowKey, _ = s.boolean("output-row-key", c.OutputRowKey)
+	if before, _ := s.boolean("avro-include-before-value", c.AvroIncludeBeforeValue); before {
+		s.fail("avro-include-before-value is not supported: messages of avro have no old values; use another protocol")
+	}
 	if o.Debezium != nil {
 		p.debezium = *o.Debezium
 	}
@@ -110,13 +114,13 @@ func (p *protocolOptions) openProtocol(maxMessageBytes int) (codec.Encoder, erro
 func (p *protocolOptions) canalJSON(int) (codec.Encoder, error) {
 	return canaljson.NewEncoder(canaljson.Config{
 		TiDBExtension: p.extension, OnlyOutputUpdatedColumns: p.onlyUpdated, DeleteOnlyHandleKey: p.deleteOnlyKey,
-		ContentCompatible: p.contentCompatible, TimeZone: p.zone,
+		ContentCompatible: p.contentCompatible, RowKey: p.rowKey, TimeZone: p.zone,
 	}), nil
 }
 
 func (p *protocolOptions) debeziumEncoder(int) (codec.Encoder, error) {
 	return debezium.NewEncoder(debezium.Config{
-		DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
+		ClusterID: p.cluster, DisableSchema: p.disableSchema, NoOldValue: p.debezium.OutputOldValue != nil && !*p.debezium.OutputOldValue,
 		IncludeStartTs: p.debezium.IncludeStartTs, TiDBExtension: p.extension,
 	}), nil
 }

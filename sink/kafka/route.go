@@ -334,6 +334,44 @@ func (s *Sink) bootstrap(ctx context.Context, b bootstrapper, c *call, emit func
 	return nil
 }
 
+// bootstrapAll sends the schemas of tables that are due.
+func (s *Sink) bootstrapAll(ctx context.Context, tables []*event.TableInfo) error {
+	e, err := s.encoder()
+	if err != nil {
+		return err
+	}
+	defer s.release(e)
+	b, ok := e.(bootstrapper)
+	if !ok {
+		return nil
+	}
+	d := newDelivery()
+	for _, table := range tables {
+		plan, err := s.plan(table)
+		if err != nil {
+			s.producer.abandon(d, err)
+			return err
+		}
+		if plan.table != nil {
+			table = plan.table // with fewer columns
+		}
+		if !s.bootstraps.due(table, 0) {
+			continue
+		}
+		m, to, err := s.announce(ctx, plan.topic, s.cfg.BootstrapToFirstPartition, func(m *codec.Messages) error {
+			return b.AppendBootstrap(m, plan.topic, table)
+		})
+		if err != nil {
+			s.producer.abandon(d, err)
+			return err
+		}
+		for _, p := range to {
+			s.producer.enqueue(d, p, m, 0, m.Len())
+		}
+	}
+	return s.producer.wait(ctx, d)
+}
+
 // tableRows is how many rows of a table a call has, and for which topic.
 type tableRows struct {
 	topic *topic

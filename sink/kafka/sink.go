@@ -11,6 +11,7 @@ import (
 	"gocloud.dev/blob"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/simple"
@@ -29,16 +30,20 @@ type Sink struct {
 	plans     sync.Map  // *event.TableInfo to *tablePlan
 	planned   atomic.Int64
 	active    activeTopics
-	// bootstraps is for encoders that are bootstrappers.
-	bootstraps bootstraps
-	once       *exactlyOnce // nil unless Config.ExactlyOnce
-	cancel     context.CancelFunc
-	closed     sync.Once
+	// bootstraps is for encoders that are bootstrappers. bootstrapped: all tables of the
+	// start have been, if that is configured.
+	bootstraps   bootstraps
+	bootstrapped atomic.Bool
+	once         *exactlyOnce // nil unless Config.ExactlyOnce
+	cancel       context.CancelFunc
+	closed       sync.Once
 }
 
 var (
 	_ sink.Sink             = (*Sink)(nil)
 	_ sink.CheckpointWriter = (*Sink)(nil)
+	_ sink.TablesWriter     = (*Sink)(nil)
+	_ sink.TableChecker     = (*Sink)(nil)
 )
 
 // keptEncoders is how many encoders wait for the next call.
@@ -236,8 +241,34 @@ func (s *Sink) ddlTopics(ddl *event.DDL) []string {
 	return names
 }
 
-// WriteCheckpoint sends a watermark to all partitions of the topics of all tables that
-// have had changes, and of the default topic if there are none.
+// CheckTable implements [sink.TableChecker]: it says whether the rules for topics and
+// partitions and the column selectors fit a table.
+func (s *Sink) CheckTable(table *event.TableInfo) error {
+	if err := s.cfg.Dispatcher.Check(table); err != nil {
+		return sink.Permanent(err)
+	}
+	_, err := s.plan(table)
+	return err
+}
+
+// WriteTables makes the topics of these tables the ones that get watermarks, and with
+// Config.BootstrapAll sends the schemas of all tables once.
+func (s *Sink) WriteTables(ctx context.Context, tables []*event.TableInfo) error {
+	s.active.set(tables, s.cfg.Dispatcher)
+	if !s.cfg.BootstrapAll || s.bootstrapped.Load() {
+		return nil
+	}
+	if err := s.bootstrapAll(ctx, tables); err != nil {
+		s.bootstraps.reset()
+		return fmt.Errorf("write the schemas of %d tables: %w", len(tables), err)
+	}
+	s.bootstrapped.Store(true)
+	return nil
+}
+
+// WriteCheckpoint sends a watermark to all partitions of the topics of all tables, or of
+// the default topic if there are none. Tables are those of WriteTables, or without such a
+// call those that have had changes.
 func (s *Sink) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
 	err := s.broadcast(ctx, s.active.names(s.cfg.Topic), false, func(e codec.Encoder, m *codec.Messages, topic string) error {
 		return e.AppendWatermark(m, topic, ts)
@@ -303,41 +334,61 @@ func (s *Sink) announce(
 
 // activeTopics are the topics of the tables that are replicated.
 type activeTopics struct {
-	mu     sync.RWMutex
+	mu sync.RWMutex
+	// told: sorted comes from set, which knows better than what rows and DDLs tell.
+	told   bool
 	tables map[int64]string // by table id
 	sorted []string         // nil if it has to be made anew
 }
 
 func (a *activeTopics) add(table *event.TableInfo, topic string) {
 	a.mu.RLock()
-	known := a.tables[table.ID] == topic
+	known := a.told || a.tables[table.ID] == topic
 	a.mu.RUnlock()
 	if known {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.told {
+		return
+	}
 	if a.tables == nil {
 		a.tables = map[int64]string{}
 	}
 	a.tables[table.ID], a.sorted = topic, nil
 }
 
-func (a *activeTopics) change(ddl *event.DDL, d interface {
-	Topic(schema, table string) string
-},
-) {
+func (a *activeTopics) change(ddl *event.DDL, d *dispatcher.Dispatcher) {
 	for _, c := range ddl.Changes {
 		if c.Before != nil {
 			a.mu.Lock()
-			delete(a.tables, c.Before.ID)
-			a.sorted = nil
+			if !a.told {
+				delete(a.tables, c.Before.ID)
+				a.sorted = nil
+			}
 			a.mu.Unlock()
 		}
 		if c.After != nil && !c.After.View && !c.After.Sequence {
 			a.add(c.After, d.Topic(c.After.Schema, c.After.Table))
 		}
 	}
+}
+
+// set makes the topics of tables the active ones.
+func (a *activeTopics) set(tables []*event.TableInfo, d *dispatcher.Dispatcher) {
+	sorted := make([]string, 0, 1)
+	for _, t := range tables {
+		// Many tables may share a topic.
+		if topic := d.Topic(t.Schema, t.Table); len(sorted) == 0 || sorted[len(sorted)-1] != topic {
+			sorted = append(sorted, topic)
+		}
+	}
+	slices.Sort(sorted)
+	sorted = slices.Compact(sorted)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.told, a.tables, a.sorted = true, nil, sorted
 }
 
 // names returns the topics, or the default one if there are none.
@@ -350,9 +401,9 @@ func (a *activeTopics) names(defaultTopic string) []string {
 		}
 		slices.Sort(a.sorted)
 		a.sorted = slices.Compact(a.sorted)
-		if len(a.sorted) == 0 {
-			a.sorted = []string{defaultTopic}
-		}
+	}
+	if len(a.sorted) == 0 {
+		return []string{defaultTopic}
 	}
 	return a.sorted
 }

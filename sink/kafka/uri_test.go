@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,8 +14,10 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/dispatcher"
 	"github.com/tidbcdc/tidbcdc/sink"
+	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/kafka"
 )
 
@@ -63,6 +66,94 @@ func TestParseURI(t *testing.T) {
 	}
 }
 
+// TestProtocolParameters: each parameter changes the messages of its protocol as it says.
+func TestProtocolParameters(t *testing.T) {
+	encode := func(query string, o sink.Options) string {
+		t.Helper()
+		cfg, err := parseURI(t, "kafka://h/t?"+query, o)
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		e, err := cfg.NewEncoder(1 << 20)
+		if err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		table := item(1)
+		update := put(table, 10, 1, "new")
+		update.PreColumns = []event.Value{event.Int64Value(1), event.TextValue("was")}
+		gone := put(table, 20, 2, "gone")
+		gone.Columns, gone.PreColumns = nil, gone.Columns
+		var m codec.Messages
+		if err := e.AppendRows(&m, "t", []*event.RowChanged{update, gone}); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		out := fmt.Sprintf("%d messages: ", m.Len())
+		for i := range m.Len() {
+			out += string(m.At(i).Value) + "\n"
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		query   string // its last parameter is what is tested
+		with    string // what the messages then have, and not otherwise
+		without string // or the other way around
+	}{
+		{"protocol=canal-json&enable-tidb-extension=true", `"_tidb":{"commitTs":10}`, ""},
+		{"protocol=canal-json&enable-tidb-extension=true&output-row-key=true", `"rowkey":`, ""},
+		{"protocol=canal-json&content-compatible=true", `varchar(255)`, ""},
+		{"protocol=canal-json&only-output-updated-columns=true", `"old":[{"name":"was"}]`, ""},
+		{"protocol=canal-json&delete-only-output-handle-key-columns=true", "", `gone`},
+		{"protocol=open-protocol&only-output-updated-columns=true", `"p":{"name":`, ""},
+		{"protocol=open-protocol&delete-only-output-handle-key-columns=true", "", `gone`},
+		{"protocol=open-protocol&max-batch-size=1", `2 messages`, ""},
+		{"protocol=canal&max-batch-size=1", `2 messages`, ""},
+		{"protocol=canal&content-compatible=true", `varchar(255)`, ""},
+		{"protocol=canal&delete-only-output-handle-key-columns=true", "", `gone`},
+		{"protocol=maxwell&delete-only-output-handle-key-columns=true", "", `gone`},
+		{"protocol=simple&encoding-format=avro", "", `"version":1`},
+		{"protocol=debezium&debezium-disable-schema=true", "", `"schema":`},
+		{"protocol=debezium&enable-tidb-extension=true", `tidb_type`, ""},
+	} {
+		cut := strings.LastIndexByte(tt.query, '&')
+		plain, set := encode(tt.query[:cut], sink.Options{}), encode(tt.query, sink.Options{})
+		if tt.with != "" && (strings.Contains(plain, tt.with) || !strings.Contains(set, tt.with)) ||
+			tt.without != "" && (!strings.Contains(plain, tt.without) || strings.Contains(set, tt.without)) {
+			t.Errorf("%s:\n%s\nwithout it:\n%s", tt.query, set, plain)
+		}
+	}
+	no := false
+	for query, o := range map[string]sink.Options{
+		"protocol=open-protocol": {Open: &sink.OpenOptions{OutputOldValue: &no}},
+		"protocol=debezium":      {Debezium: &sink.DebeziumOptions{OutputOldValue: &no}},
+	} {
+		if plain, set := encode(query, sink.Options{}), encode(query, o); !strings.Contains(plain, "was") || strings.Contains(set, "was") {
+			t.Errorf("%s without old values:\n%s\nwith:\n%s", query, set, plain)
+		}
+	}
+	uri, err := url.Parse("kafka://h/t?protocol=debezium&debezium-disable-schema=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := kafka.ParseURI(uri, sink.Config{Cluster: "east"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := cfg.NewEncoder(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m codec.Messages
+	if err := e.AppendRows(&m, "t", []*event.RowChanged{put(item(1), 10, 1, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	if msg := m.At(0); !strings.Contains(string(msg.Value), `"cluster_id":"east"`) {
+		t.Errorf("a changefeed of the cluster east: %s", msg.Value)
+	}
+	if set := encode("protocol=debezium", sink.Options{Debezium: &sink.DebeziumOptions{IncludeStartTs: true}}); !strings.Contains(set, `"start_ts":9`) {
+		t.Errorf("include-start-ts: %s", set)
+	}
+}
+
 func TestParseURIErrors(t *testing.T) {
 	tests := []struct {
 		uri     string
@@ -93,6 +184,7 @@ func TestParseURIErrors(t *testing.T) {
 		{"kafka://h/t?sasl-mechanism=oauthbearer", sink.Options{}, "sasl-oauth-client-id"},
 		{"kafka://h/t?transaction-atomicity=table", sink.Options{}, "transaction-atomicity"},
 		{"kafka://h/t?large-message-handle-option=claim-check", sink.Options{}, "claim-check-storage-uri"},
+		{"kafka://h/t?protocol=avro&avro-include-before-value=true", sink.Options{}, "avro-include-before-value"},
 		{"kafka://h/t?large-message-handle-option=shrug", sink.Options{}, "large-message-handle-option"},
 		{"kafka://h/t?protocol=canal-json&large-message-handle-option=handle-key-only", sink.Options{}, "enable-tidb-extension"},
 		{"kafka://h/t", sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Topic: "a b"}}}, "a b"},
@@ -108,6 +200,15 @@ func TestParseURIErrors(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: the error shows a secret: %v", tt.uri, err)
 		}
+	}
+	for _, uri := range []string{"kafka://h/t?protocol=xml", "kafka://h/t?protocol=craft"} {
+		if _, err := parseURI(t, uri, sink.Options{}); !errors.Is(err, sink.ErrUnknownProtocol) {
+			t.Errorf("%s: got %v, want ErrUnknownProtocol", uri, err)
+		}
+	}
+	var topic *dispatcher.TopicError
+	if _, err := parseURI(t, "kafka://h/t", sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Topic: "a b"}}}); !errors.As(err, &topic) {
+		t.Errorf("got %v, want a *dispatcher.TopicError inside", err)
 	}
 	var rule *dispatcher.RuleError
 	if _, err := parseURI(t, "kafka://h/t", sink.Options{Dispatchers: []sink.DispatchRule{{Matcher: []string{"*.*"}, Topic: "a b"}}}); !errors.As(err, &rule) {

@@ -81,7 +81,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // readers makes a reader for each partition of the topics, at the place to begin.
-func (c *client) readers(ctx context.Context, cfg *Config) ([]*reader, error) {
+func (c *client) readers(ctx context.Context, cfg *Config, tables *descriptions) ([]*reader, error) {
 	var topics []kafka.Topic
 	err := c.retry(ctx, func(ctx context.Context) (err error) {
 		topics, err = c.topics(ctx, cfg.Topics)
@@ -101,7 +101,7 @@ func (c *client) readers(ctx context.Context, cfg *Config) ([]*reader, error) {
 			return nil, fmt.Errorf("find the offsets of topic %s: %w", t.Name, err)
 		}
 		for _, o := range offsets {
-			decode, err := newMessageDecoder(cfg)
+			decode, err := newMessageDecoder(cfg, tables)
 			if err != nil {
 				return nil, err
 			}

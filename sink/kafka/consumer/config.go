@@ -32,9 +32,14 @@ type Config struct {
 	NewDecoder func() (codec.Decoder, error)
 	// Watermarks: the protocol has watermarks in all partitions.
 	Watermarks bool
-	// ShowOnly is why rows cannot be written to a database, empty if they can. Only
-	// ParseURI sets it and only the caller looks at it.
-	ShowOnly string
+	// NeedsTables: messages do not tell the types and keys of columns, so that a database
+	// can be filled only with Describe. Only ParseURI sets it.
+	NeedsTables bool
+	// Describe returns what a target knows of a table: its columns with their types, and
+	// its handle key; nil if there is no such table. With NeedsTables it is asked for each
+	// table, again after each DDL, and messages are read without regard to watermarks,
+	// because they mean what the table is when they are written. Otherwise it is not used.
+	Describe func(ctx context.Context, schema, table string) (*event.TableInfo, error)
 
 	// FromEnd begins at the end of the partitions instead of their beginning.
 	FromEnd bool
@@ -77,6 +82,9 @@ type Config struct {
 	DialTimeout, ReadTimeout time.Duration
 	// Logger receives what an operator should know. The default discards it.
 	Logger *slog.Logger
+
+	// newDescribed is NewDecoder with what tells the columns of a table, for NeedsTables.
+	newDescribed func(table func(schema, table string) *event.TableInfo) codec.Decoder
 }
 
 const (
@@ -86,7 +94,11 @@ const (
 	defaultBatchRows   = 1024
 )
 
+// described reports whether messages are read with what Describe tells.
+func (c *Config) described() bool { return c.NeedsTables && c.Describe != nil && c.newDescribed != nil }
+
 func (c *Config) setDefaults() {
+	c.Watermarks = c.Watermarks && !c.described()
 	if c.ClientID == "" {
 		c.ClientID = "tidbcdc-consumer"
 	}
@@ -119,6 +131,8 @@ func (c *Config) validate() error {
 		problem = errors.New("no topic is named: write it as the path, kafka://host:port/topic")
 	case c.NewDecoder == nil:
 		problem = errors.New("NewDecoder is required")
+	case c.TargetTs != 0 && c.described():
+		problem = errors.New("messages that do not tell types are written as they come, not up to a target ts: read until the end instead")
 	case c.TargetTs != 0 && !c.Watermarks:
 		problem = errors.New("the protocol has no watermarks to tell when a target ts is reached: read until the end instead")
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
+	"github.com/tidbcdc/tidbcdc/sink/codec"
 )
 
 // Consumer reads topics. It may run several times, one after the other.
@@ -55,7 +56,8 @@ var errDone = errors.New("done")
 func (c *Consumer) Run(ctx context.Context, to sink.Sink) error {
 	k := newClient(&c.cfg)
 	defer k.transport.CloseIdleConnections()
-	readers, err := k.readers(ctx, &c.cfg)
+	descriptions := &descriptions{known: map[name]*event.TableInfo{}}
+	readers, err := k.readers(ctx, &c.cfg, descriptions)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (c *Consumer) Run(ctx context.Context, to sink.Sink) error {
 		c.cfg.Logger.Warn("the protocol has no watermarks: changes of different partitions are delivered in any order", "partitions", len(readers))
 	}
 	r := &run{
-		Consumer: c, to: to, tables: newTables(&c.cfg), readers: readers,
+		Consumer: c, to: to, tables: newTables(&c.cfg), descriptions: descriptions, readers: readers,
 		reading: make([]bool, len(readers)), ended: make([]bool, len(readers)),
 		buffer: buffer{partitions: make([]partitionBuffer, len(readers)), max: c.cfg.MaxBufferedBytes},
 		seen:   map[ddlID]bool{},
@@ -88,14 +90,17 @@ func (c *Consumer) Run(ctx context.Context, to sink.Sink) error {
 // run is one Run of a Consumer. It belongs to one goroutine.
 type run struct {
 	*Consumer
-	to      sink.Sink
-	tables  *tables
-	readers []*reader
+	to     sink.Sink
+	tables *tables
+	// descriptions are what the decoders ask for in the loop, if Config.Describe is used.
+	descriptions *descriptions
+	readers      []*reader
 	// reading are the partitions with a grant, ended those that have been read to what was
 	// their end.
 	reading, ended []bool
 	buffer         buffer
 	delivered      event.Ts
+	calls          event.Ts // of WriteRows without watermarks
 	// seen are DDLs that were delivered without watermarks.
 	seen map[ddlID]bool
 }
@@ -187,22 +192,39 @@ func (r *run) advance(ctx context.Context) error {
 
 // pass delivers a batch as it is.
 func (r *run) pass(ctx context.Context, b *batch) error {
-	var rows []*event.RowChanged
-	for i := range b.events {
-		switch e := &b.events[i]; {
+	rows, err := r.passEvents(ctx, nil, b.events)
+	for i := 0; i < len(b.records) && err == nil; i++ {
+		reader := r.readers[b.partition]
+		var events []codec.Event
+		if events, err = reader.events(ctx, &b.records[i]); err != nil {
+			return fmt.Errorf("read partition %d of topic %s: %w", reader.id, reader.topic, err)
+		}
+		rows, err = r.passEvents(ctx, rows, events)
+	}
+	if err != nil {
+		return err
+	}
+	return r.writeRows(ctx, rows)
+}
+
+// passEvents delivers events but for the rows behind the last DDL, which it appends to
+// those that wait.
+func (r *run) passEvents(ctx context.Context, rows []*event.RowChanged, events []codec.Event) ([]*event.RowChanged, error) {
+	for i := range events {
+		switch e := &events[i]; {
 		case e.Row != nil:
 			rows = append(rows, e.Row)
 		case e.DDL != nil:
 			if err := r.writeRows(ctx, rows); err != nil {
-				return err
+				return nil, err
 			}
 			rows = nil
 			if err := r.writeDDLOnce(ctx, e.DDL); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return r.writeRows(ctx, rows)
+	return rows, nil
 }
 
 // writeDDLOnce drops what another partition has had.
@@ -226,6 +248,7 @@ func (r *run) writeDDL(ctx context.Context, ddl *event.DDL) error {
 		return fmt.Errorf("write DDL with commit ts %d: %w", ddl.CommitTs, err)
 	}
 	r.tables.forget()
+	r.descriptions.forget()
 	r.ddls.Add(1)
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/sink/codec/canal"
 	"github.com/tidbcdc/tidbcdc/sink/codec/canaljson"
 	"github.com/tidbcdc/tidbcdc/sink/codec/debezium"
+	"github.com/tidbcdc/tidbcdc/sink/codec/maxwell"
 	"github.com/tidbcdc/tidbcdc/sink/codec/openprotocol"
 	"github.com/tidbcdc/tidbcdc/sink/kafka"
 	"github.com/tidbcdc/tidbcdc/sink/kafka/consumer"
@@ -380,10 +381,78 @@ func TestDDL(t *testing.T) {
 	}
 }
 
+// TestRoughTs: calls with rows of one ts, because messages tell seconds only, do not look
+// like parts of a transaction: a sink may order what is in one.
+func TestRoughTs(t *testing.T) {
+	p := producer(t, "rough", 1)
+	e := maxwell.NewEncoder(maxwell.Config{})
+	ts := event.NewTs(time.UnixMilli(1100))
+	gone := insert(ts, 1, "a")
+	gone.Columns, gone.PreColumns = nil, gone.Columns
+	send(t, p, e, message{0, insert(ts, 1, "a")}, message{0, &event.DDL{CommitTs: ts, Type: event.DDLAddIndex, Query: "ALTER …", Schema: "shop", PreTable: orders, Table: orders}},
+		message{0, gone})
+	cfg := source(t, "rough", "protocol=maxwell", sink.Options{})
+	cfg.UntilEnd = true
+	r, _, err := consume(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.rows) != 2 || r.rows[0].CommitTs != r.rows[1].CommitTs || r.rows[0].StartTs == r.rows[1].StartTs {
+		t.Errorf("got %q, %+v", r.calls, r.rows)
+	}
+}
+
+// TestDescribe: messages that do not describe their tables are read as the target has
+// these at the time, and a table that is not there is told.
+func TestDescribe(t *testing.T) {
+	p := producer(t, "bare", 1)
+	e := debezium.NewEncoder(debezium.Config{DisableSchema: true, TiDBExtension: true})
+	ddl := &event.DDL{CommitTs: 20, Type: event.DDLModifyColumn, Query: "ALTER TABLE orders …", Schema: "shop", PreTable: orders, Table: orders}
+	send(t, p, e, message{0, insert(10, 1, "YWJj")}, message{0, event.Ts(15)}, message{0, ddl}, message{0, insert(30, 2, "YWJj")})
+	cfg := source(t, "bare", "protocol=debezium&debezium-disable-schema=true&enable-tidb-extension=true", sink.Options{})
+	if !cfg.NeedsTables {
+		t.Error("NeedsTables is not set")
+	}
+	cfg.UntilEnd = true
+	asked := 0
+	cfg.Describe = func(_ context.Context, schema, table string) (*event.TableInfo, error) {
+		if asked++; schema != "shop" || table != "orders" {
+			t.Errorf("asked for %s.%s", schema, table)
+		}
+		if asked == 1 {
+			return orders, nil
+		}
+		binary := *orders
+		binary.Columns = slices.Clone(orders.Columns)
+		binary.Columns[1].Charset = "binary"
+		return &binary, nil
+	}
+	r, _, err := consume(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.rows) != 2 || len(r.ddls) != 1 || asked != 2 {
+		t.Fatalf("got %d rows, %d DDLs; asked %d times", len(r.rows), len(r.ddls), asked)
+	}
+	for i, want := range []string{"YWJj", "abc"} {
+		if got := r.rows[i]; got.Columns[1].Text() != want || !got.Table.HasHandleKey() {
+			t.Errorf("row %d is %q, want %q", i, got.Columns[1].Text(), want)
+		}
+	}
+	cfg.Describe = func(context.Context, string, string) (*event.TableInfo, error) { return nil, nil }
+	if _, _, err := consume(t, cfg); err == nil || !strings.Contains(err.Error(), "shop.orders") {
+		t.Errorf("without a table: %v", err)
+	}
+	cfg.TargetTs = 15
+	if _, err := consumer.New(cfg); !errors.Is(err, sink.ErrInvalidURI) {
+		t.Errorf("with a target ts: %v", err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for path, want := range map[string]string{
 		"?protocol=canal-json":                 "no topic",
-		"/t?protocol=craft":                    "not for Kafka",
+		"/t?protocol=craft":                    "unknown protocol",
 		"/t?protocol=avro":                     "needs schema-registry",
 		"/t?protocol=simple&encoding-format=x": "encoding-format",
 	} {
@@ -400,8 +469,8 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	for protocol, only := range map[string]bool{"maxwell": true, "debezium": false, "debezium&debezium-disable-schema=true": true, "canal": false} {
-		if cfg := source(t, "t", "protocol="+protocol, sink.Options{}); (cfg.ShowOnly != "") != only {
-			t.Errorf("%s: show only: %q", protocol, cfg.ShowOnly)
+		if cfg := source(t, "t", "protocol="+protocol, sink.Options{}); cfg.NeedsTables != only {
+			t.Errorf("%s: needs tables: %t", protocol, cfg.NeedsTables)
 		}
 	}
 	cfg := source(t, "missing-*", "protocol=canal", sink.Options{})

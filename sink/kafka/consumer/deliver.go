@@ -42,7 +42,8 @@ func (r *run) writeRows(ctx context.Context, rows []*event.RowChanged) error {
 
 // writeTable delivers rows of one table in calls of about BatchRows, in which a commit
 // stays whole. Rows without a handle key go one by one, since nothing tells a sink which
-// of them are about one row.
+// of them are about one row. Without watermarks the commit ts may be rough, and what seems
+// to be one transaction in two calls is not: its start ts then tells them apart.
 func (r *run) writeTable(ctx context.Context, rows []*event.RowChanged) error {
 	if r.cfg.Watermarks {
 		sortRows(rows) // a row that became a delete and an insert
@@ -56,6 +57,14 @@ func (r *run) writeTable(ctx context.Context, rows []*event.RowChanged) error {
 			}
 		}
 		part := rows[:n]
+		if !r.cfg.Watermarks {
+			r.calls++
+			for _, row := range part {
+				if row.StartTs == 0 {
+					row.StartTs = r.calls
+				}
+			}
+		}
 		if err := r.write(ctx, func() error { return r.to.WriteRows(ctx, part) }); err != nil {
 			return fmt.Errorf("commit ts %d to %d: %w", part[0].CommitTs, part[n-1].CommitTs, err)
 		}

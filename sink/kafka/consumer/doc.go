@@ -20,8 +20,8 @@
 // What a partition holds at or below its own watermark is a repeat and is dropped, and
 // so are rows that came twice above it, unless their table has no handle key.
 //
-// A topic that gets no watermarks holds everything back. Writers send none to topics
-// of tables that have not changed since the writer was started.
+// A topic that gets no watermarks holds everything back: so does one whose only table has
+// been dropped or renamed.
 //
 // # Without watermarks
 //
@@ -36,7 +36,9 @@
 // Names, types and keys of columns are those that messages tell; open-protocol,
 // canal-json, canal, simple, and debezium with its schemas tell enough. avro has no DDL,
 // its names may have been changed to what Avro allows, and tables must exist. maxwell,
-// and debezium without schemas, can only be shown: see [Config].ShowOnly.
+// and debezium without schemas, tell neither types nor, maxwell, keys: they are read by
+// what [Config].Describe says of the target's tables, message by message as they are
+// written, so that rows and DDL of a table should be in one partition.
 //
 // Tables get ids of the consumer's own, and rows keys made of their handle keys. A row
 // whose handle key changes becomes a delete and an insert. As messages of most protocols

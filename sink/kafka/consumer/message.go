@@ -31,7 +31,11 @@ type messageDecoder struct {
 	decoder codec.Decoder
 }
 
-func newMessageDecoder(cfg *Config) (*messageDecoder, error) {
+func newMessageDecoder(cfg *Config, tables *descriptions) (*messageDecoder, error) {
+	if cfg.described() {
+		d := &describedDecoder{Decoder: cfg.newDescribed(tables.table), tables: tables, describe: cfg.Describe}
+		return &messageDecoder{cfg: cfg, decoder: d}, nil
+	}
 	d, err := cfg.NewDecoder()
 	if err != nil {
 		return nil, fmt.Errorf("make a decoder: %w", err)

@@ -28,8 +28,9 @@ type reader struct {
 type batch struct {
 	partition int // its index among those of the Run
 	events    []codec.Event
-	bytes     int  // of its messages
-	atEnd     bool // the partition's end of when Run began has been reached
+	records   []record // instead of events, if they are not decoded before it is their turn
+	bytes     int      // of its messages
+	atEnd     bool     // the partition's end of when Run began has been reached
 }
 
 // run sends batches until ctx ends.
@@ -64,22 +65,35 @@ func (r *reader) read(ctx context.Context) (batch, error) {
 		return batch{}, err
 	}
 	b := batch{atEnd: r.set.next >= r.end}
+	if r.cfg.described() {
+		b.records = records
+		return b, nil
+	}
 	for i := range records {
 		m := &records[i]
-		events, err := r.decode.events(ctx, m.key, m.value)
+		events, err := r.events(ctx, m)
 		if err != nil {
-			return b, fmt.Errorf("message at offset %d: %w", m.offset, err)
-		}
-		for j := range events {
-			if e := &events[j]; e.HandleKeyOnly && e.Row.Columns != nil && !r.cfg.HandleKeyRows {
-				return b, fmt.Errorf("message at offset %d: a row of %s has only its handle key, because it was too large: "+
-					"let the changefeed keep large messages with claim-check, and read the row upstream at ts %d", m.offset, e.Row.Table.Name(), e.Row.CommitTs)
-			}
+			return b, err
 		}
 		b.events = append(b.events, events...)
 		b.bytes += len(m.key) + len(m.value)
 	}
 	return b, nil
+}
+
+// events decodes a message.
+func (r *reader) events(ctx context.Context, m *record) ([]codec.Event, error) {
+	events, err := r.decode.events(ctx, m.key, m.value)
+	if err != nil {
+		return nil, fmt.Errorf("message at offset %d: %w", m.offset, err)
+	}
+	for i := range events {
+		if e := &events[i]; e.HandleKeyOnly && e.Row.Columns != nil && !r.cfg.HandleKeyRows {
+			return nil, fmt.Errorf("message at offset %d: a row of %s has only its handle key, because it was too large: "+
+				"let the changefeed keep large messages with claim-check, and read the row upstream at ts %d", m.offset, e.Row.Table.Name(), e.Row.CommitTs)
+		}
+	}
+	return events, nil
 }
 
 // fetch asks the broker once.

@@ -9,6 +9,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
 
+	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/codec"
 	"github.com/tidbcdc/tidbcdc/sink/codec/avro"
@@ -81,12 +82,16 @@ func (c *Config) setDecoder(query url.Values, cfg *sink.Config) error {
 	case "canal":
 		c.NewDecoder = func() (codec.Decoder, error) { return canal.NewDecoder(canal.DecoderConfig{TimeZone: zone}), nil }
 	case "maxwell":
-		c.ShowOnly = "maxwell names neither the keys of rows nor the types of columns"
+		c.NeedsTables = true
+		c.newDescribed = func(table func(string, string) *event.TableInfo) codec.Decoder {
+			return maxwell.NewDecoder(maxwell.DecoderConfig{Table: table, TimeZone: zone})
+		}
 		c.NewDecoder = func() (codec.Decoder, error) { return maxwell.NewDecoder(maxwell.DecoderConfig{TimeZone: zone}), nil }
 	case "debezium":
 		c.Watermarks = extension
-		if isTrue(option(query, "debezium-disable-schema", o.DebeziumDisableSchema)) {
-			c.ShowOnly = "debezium without schemas names no types of columns"
+		c.NeedsTables = isTrue(option(query, "debezium-disable-schema", o.DebeziumDisableSchema))
+		c.newDescribed = func(table func(string, string) *event.TableInfo) codec.Decoder {
+			return debezium.NewDecoder(debezium.DecoderConfig{Table: table})
 		}
 		c.NewDecoder = func() (codec.Decoder, error) { return debezium.NewDecoder(debezium.DecoderConfig{}), nil }
 	case "simple":
