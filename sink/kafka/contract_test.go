@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -105,11 +106,35 @@ func subject(t testing.TB, exactly bool) sinktest.Subject {
 			}
 		}
 		out.Refuse = func() func() {
-			setTopic(t, client, topic, "max.message.bytes", "70")
-			return func() { setTopic(t, client, topic, "max.message.bytes", "1000000") }
+			limitRecords(t, client, topic, "70", true)
+			return func() { limitRecords(t, client, topic, "1000000", false) }
 		}
 	}
 	return out
+}
+
+// limitRecords limits the size of records and waits until the partition knows, for
+// which the broker's answer is too early: watermarks are refused, or taken.
+func limitRecords(t testing.TB, client *kafkago.Client, topic, bytes string, refuses bool) {
+	t.Helper()
+	setTopic(t, client, topic, "max.message.bytes", bytes)
+	watermark, err := json.Marshal(message{Watermark: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{
+			Topic: topic, RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(kafkago.Record{Value: kafkago.NewBytes(watermark)}),
+		})
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case errors.Is(res.Error, kafkago.MessageSizeTooLarge) == refuses:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("after a minute the topic with max.message.bytes=%s answers %v", bytes, res.Error)
+		}
+	}
 }
 
 func records(ctx context.Context, topic string) ([]sinktest.Record, error) {

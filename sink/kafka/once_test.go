@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,17 @@ func onceConfig(t testing.TB, topic string) kafka.Config {
 	return cfg
 }
 
+// counted is a connection that tells of each request before it is sent.
+type counted struct {
+	net.Conn
+	before func()
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	c.before()
+	return c.Conn.Write(b)
+}
+
 // TestExactlyOnceRestarts: writers are killed at random moments, in the middle of a
 // transaction too, and their successors replay from an older checkpoint.
 func TestExactlyOnceRestarts(t *testing.T) {
@@ -31,6 +44,15 @@ func TestExactlyOnceRestarts(t *testing.T) {
 	interrupted, skipped := 0, 0
 	for next := 0; next < len(w.batches); {
 		way := &network{}
+		var left atomic.Int64 // requests until stop is called
+		var stop atomic.Pointer[func()]
+		way.wrap = func(c net.Conn) net.Conn {
+			return &counted{c, func() {
+				if left.Add(-1) == 0 {
+					(*stop.Load())()
+				}
+			}}
+		}
 		cfg := onceConfig(t, topic)
 		cfg.Dial, cfg.DeliveryTimeout = way.dial, 2*time.Second
 		s, err := kafka.New(t.Context(), cfg)
@@ -43,13 +65,15 @@ func TestExactlyOnceRestarts(t *testing.T) {
 		next = from
 		ctx, cancel := context.WithCancel(t.Context())
 		cut := rng.IntN(2) == 0
-		stop := time.AfterFunc(time.Duration(1+rng.IntN(120))*time.Millisecond, func() {
+		stop.Store(new(func() {
 			if cut {
 				way.down.Store(true)
 				way.cut()
 			}
 			cancel()
-		})
+		}))
+		const most = 60 // requests
+		left.Store(1 + rng.Int64N(most))
 		for next < len(w.batches) {
 			if err := s.WriteRows(ctx, w.batches[next]); err != nil {
 				if ctx.Err() == nil && !errors.Is(err, errCut) {
@@ -60,7 +84,6 @@ func TestExactlyOnceRestarts(t *testing.T) {
 			}
 			next++
 		}
-		stop.Stop()
 		cancel()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
