@@ -235,7 +235,7 @@ func (c *Client) regionFailed(r *region, err *regionError) {
 	}
 	delay := retryDelay(c.cfg.RetryBase, c.cfg.RetryMax, attempt)
 	c.tasks.push(task, max(delay, err.backoff))
-	c.log.warn(kindNames[err.kind]+", region is subscribed again",
+	c.log.log(err.level(attempt), kindNames[err.kind]+", region is subscribed again",
 		slog.Uint64("region", r.id()), slog.String("span", r.sub.span.String()),
 		slog.Int("attempt", attempt), slog.Any("error", err))
 }

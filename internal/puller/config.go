@@ -25,7 +25,8 @@ type Config struct {
 	ClusterID uint64
 	// TLS is used for connections to stores. Nil means plain text.
 	TLS *tls.Config
-	// Logger gets failures, at a bounded rate. Nil discards them.
+	// Logger gets failures, at a bounded rate; those that are part of a region's life
+	// at debug level, unless they persist. Nil discards them.
 	Logger *slog.Logger
 
 	// TxnMemory bounds what rows of transactions that have not ended hold in memory,

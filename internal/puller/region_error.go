@@ -2,6 +2,7 @@ package puller
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
@@ -58,6 +59,23 @@ func (e *regionError) Unwrap() error { return e.err }
 // fatal reports whether the error ends the subscription.
 func (e *regionError) fatal() bool {
 	return e.kind == kindDuplicate || e.kind == kindIncompatible || e.kind == kindClusterMismatch
+}
+
+// persistent is from which attempt on what is ordinary deserves attention: with the
+// usual delays, a region has then failed for about three seconds.
+const persistent = 6
+
+// level is that of the message about the error. Regions split, merge and move all
+// the time, and what the cache says of them is tried first, so that this is worth a
+// warning only if it does not end.
+func (e *regionError) level(attempt int) slog.Level {
+	switch e.kind {
+	case kindNotLeader, kindRegionChanged, kindRegionNotFound, kindBusy, kindNoRoute, kindNoMultiplexing:
+		if attempt < persistent {
+			return slog.LevelDebug
+		}
+	}
+	return slog.LevelWarn
 }
 
 // maxServerBackoff bounds what a busy store may ask for.

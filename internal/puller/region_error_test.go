@@ -148,6 +148,55 @@ func TestOldStore(t *testing.T) {
 	out.awaitResolved(50)
 }
 
+// What regions go through every day is no warning, unless it does not end; what a
+// store should not do is one at once.
+func TestOrdinaryChangesAreNoWarnings(t *testing.T) {
+	const ordinary, persistent = 4, 12
+	for name, tt := range map[string]struct {
+		err   *cdcpb.Error
+		times int
+		warns bool
+	}{
+		"split":           {epochNotMatch(), ordinary, false},
+		"split for long":  {epochNotMatch(), persistent, true},
+		"moved":           {&cdcpb.Error{RegionNotFound: &errorpb.RegionNotFound{}}, ordinary, false},
+		"election":        {&cdcpb.Error{NotLeader: &errorpb.NotLeader{}}, ordinary, false},
+		"busy":            {&cdcpb.Error{ServerIsBusy: &errorpb.ServerIsBusy{}}, ordinary, false},
+		"busy for long":   {&cdcpb.Error{ServerIsBusy: &errorpb.ServerIsBusy{}}, persistent, true},
+		"congested":       {&cdcpb.Error{Congested: &cdcpb.Congested{}}, 1, true},
+		"not even a name": {&cdcpb.Error{}, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, clusterOptions{})
+			left := tt.times
+			c.stores[0].answerWith(func(r *request) {
+				if left--; left >= 0 {
+					r.fail(tt.err)
+					return
+				}
+				r.initialized()
+			})
+			var mu sync.Mutex
+			var warnings []string
+			out := newRecorder(t)
+			c.start(func(cfg *puller.Config) {
+				cfg.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					warnings = append(warnings, string(p))
+					return len(p), nil
+				}), &slog.HandlerOptions{Level: slog.LevelInfo}))
+			}).Subscribe(span("a", "z"), 50, out)
+			out.awaitResolved(50)
+			mu.Lock()
+			defer mu.Unlock()
+			if (len(warnings) > 0) != tt.warns {
+				t.Errorf("logged %q after %d errors", warnings, tt.times)
+			}
+		})
+	}
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
