@@ -107,10 +107,7 @@ func (c *Changefeed) run(ctx context.Context) error {
 		return nil // an earlier Run got there
 	}
 	gc := &safePoint{upstream: c.cfg.Upstream, service: c.cfg.SafePointService, ttl: c.cfg.GCTTL}
-	if err := gc.hold(ctx, start); err != nil {
-		if ge := (*gcError)(nil); errors.As(err, &ge) {
-			return fmt.Errorf("%w: %w: start from a later ts, or keep changes for longer (tidb_gc_life_time)", ErrStartTsBeforeGC, err)
-		}
+	if err := gc.begin(ctx, start, fresh); err != nil {
 		return err
 	}
 	sorters := sorter.NewPool(c.cfg.MemoryQuota, spill.Config{Dir: c.cfg.SpillDir, Name: c.cfg.ID})

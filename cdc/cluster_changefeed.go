@@ -79,10 +79,7 @@ func (r *clusterRunner) save(ctx context.Context, ts event.Ts) error {
 // goes on without it.
 func (r *clusterRunner) Run(ctx context.Context) error {
 	start := r.checkpoint()
-	if err := r.gc.hold(ctx, start); err != nil {
-		if isA[*gcError](err) {
-			return fmt.Errorf("%w: %w: start from a later ts, or keep changes for longer (tidb_gc_life_time)", ErrStartTsBeforeGC, err)
-		}
+	if err := r.gc.begin(ctx, start, start == r.spec.StartTs); err != nil {
 		return err
 	}
 	interval := r.launcher.cfg.CheckpointInterval

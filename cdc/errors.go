@@ -15,8 +15,8 @@ var (
 	ErrPDUnreachable = errors.New("PD did not answer")
 	// ErrClusterIDMismatch: another cluster answered than the one expected.
 	ErrClusterIDMismatch = errors.New("wrong cluster")
-	// ErrStartTsBeforeGC: changes after the start ts, or the stored checkpoint,
-	// may have been collected already.
+	// ErrStartTsBeforeGC: changes after the start ts of a new changefeed may have
+	// been collected already.
 	ErrStartTsBeforeGC = errors.New("start ts is before the GC safe point")
 	// ErrStartTsInFuture: the cluster has not reached the start ts.
 	ErrStartTsInFuture = errors.New("start ts is in the future")
@@ -25,7 +25,8 @@ var (
 	// ErrRunning: Run was called while the changefeed runs.
 	ErrRunning = errors.New("changefeed is already running")
 	// ErrSnapshotLostByGC: the GC safe point has passed the checkpoint of a
-	// running changefeed, so changes may be missing.
+	// changefeed, so changes may be missing: while it ran without reaching PD, or
+	// before it was started again.
 	ErrSnapshotLostByGC = errors.New("the GC safe point has passed the checkpoint")
 )
 

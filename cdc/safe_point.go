@@ -38,6 +38,24 @@ func (s *safePoint) hold(ctx context.Context, ts event.Ts) error {
 	return nil
 }
 
+// begin is hold for a run that starts at ts: afresh, or from a stored checkpoint. What
+// GC has taken from the latter is lost, which is another matter than a start ts that
+// can still be chosen.
+func (s *safePoint) begin(ctx context.Context, ts event.Ts, fresh bool) error {
+	err := s.hold(ctx, ts)
+	switch {
+	case !isA[*gcError](err):
+		return err
+	case fresh:
+		return fmt.Errorf("%w: %w: start from a later ts, or keep changes for longer (tidb_gc_life_time)", ErrStartTsBeforeGC, err)
+	}
+	return snapshotLost(err)
+}
+
+func snapshotLost(err error) error {
+	return fmt.Errorf("%w: %w: changes may be missing, so start a new changefeed from a later ts", ErrSnapshotLostByGC, err)
+}
+
 // keep renews the safe point at the stored checkpoint until ctx ends (its cause) or
 // changes may be missing.
 func (s *safePoint) keep(ctx context.Context, logger *slog.Logger, saved func() event.Ts) error {
@@ -51,7 +69,7 @@ func (s *safePoint) keep(ctx context.Context, logger *slog.Logger, saved func() 
 		}
 		err := s.hold(ctx, saved())
 		if isA[*gcError](err) {
-			return fmt.Errorf("%w: %w: changes may be missing, so start a new changefeed from a later ts", ErrSnapshotLostByGC, err)
+			return snapshotLost(err)
 		}
 		if err != nil {
 			logger.Warn("service GC safe point not renewed, will retry", "error", err)

@@ -299,7 +299,7 @@ func TestGCPassesCheckpoint(t *testing.T) {
 	w.table.Update(1, "b") // lost to GC
 	last := w.table.Update(1, "c")
 	w.AdvanceGC(w.Oracle().Now())
-	if err := run(last); !errors.Is(err, cdc.ErrStartTsBeforeGC) {
+	if err := run(last); !errors.Is(err, cdc.ErrSnapshotLostByGC) || errors.Is(err, cdc.ErrStartTsBeforeGC) {
 		t.Errorf("ran on after GC: %v", err)
 	}
 	if rows, _, _ := checked.Counts(); rows != 1 || checked.Err() != nil {
