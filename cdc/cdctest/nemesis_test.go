@@ -17,7 +17,7 @@ import (
 )
 
 // TestNemesis plays a random workload under random faults of everything that a
-// feed depends on, the feed itself being stopped and resumed, one cluster after
+// feed depends on, the feed itself being stopped, killed and resumed, one cluster after
 // another: one in an ordinary run, as many as SOAK_SECONDS have room for otherwise.
 // SEED repeats a run, and the seed that a round prints repeats that round alone.
 func TestNemesis(t *testing.T) {
@@ -28,10 +28,19 @@ func TestNemesis(t *testing.T) {
 		roundSeed := seed + uint64(rounds)
 		t.Run("round", func(t *testing.T) {
 			t.Logf("SEED=%d begins with this round", roundSeed)
-			playNemesis(t, roundSeed)
+			playNemesis(t, roundSeed, 25)
 		})
 	}
 	t.Logf("%d rounds", rounds)
+}
+
+// TestNemesisReplays: what the nemesis does follows from the seed alone, whatever the
+// client makes of it meanwhile.
+func TestNemesisReplays(t *testing.T) {
+	seed := randomSeed(t)
+	if first, second := playNemesis(t, seed, 8), playNemesis(t, seed, 8); first != second {
+		t.Errorf("the same seed has been at %x and at %x in the end", first, second)
+	}
 }
 
 // soakSeconds is how long a soak goes on, 0 in an ordinary run.
@@ -40,7 +49,9 @@ func soakSeconds() int {
 	return seconds
 }
 
-func playNemesis(t *testing.T, seed uint64) {
+// playNemesis plays a round of some faults. It returns the random number that would
+// have been next.
+func playNemesis(t *testing.T, seed uint64, faults int) uint64 {
 	w := startWorld(t, cdctest.Config{Stores: 3, Seed: seed, QueueBytes: 64 << 10}, silenceMatters, standstillMatters, func(cfg *puller.Config) {
 		cfg.TxnMemory, cfg.Spill.Dir = 4<<10, t.TempDir()
 	})
@@ -56,7 +67,7 @@ func playNemesis(t *testing.T, seed uint64) {
 		n.step()
 	}
 	w.run(&moody{rng: rand.New(rand.NewPCG(seed, 4))})
-	for range 25 {
+	for range faults {
 		for range 5 + rng.IntN(20) {
 			n.step()
 		}
@@ -72,6 +83,7 @@ func playNemesis(t *testing.T, seed uint64) {
 	if rows < 100 {
 		t.Errorf("%d rows tell nothing", rows)
 	}
+	return rng.Uint64()
 }
 
 // nemesis adds to a script faults that last for a while.
@@ -111,12 +123,13 @@ func (n *nemesis) fault() {
 		do   func() (cure func())
 	}{
 		{"restart of the feed", func() func() {
-			if cure := n.pause(0); cure != nil {
+			if cure := n.pause(n.stop, 0); cure != nil {
 				cure()
 			}
 			return nil
 		}},
-		{"pause of the feed", func() func() { return n.pause(n.rng.IntN(100)) }},
+		{"pause of the feed", func() func() { return n.pause(n.stop, n.rng.IntN(100)) }},
+		{"kill of the feed", func() func() { return n.pause(n.kill, n.rng.IntN(20)) }},
 		{"store outage", func() func() {
 			if n.down[store] {
 				return nil
@@ -196,14 +209,14 @@ func (n *nemesis) fault() {
 	}
 }
 
-// pause stops the feed, if it runs, for some steps; the cure resumes it. That reads
-// the schema, and this goroutine waits for it, so all must be well then.
-func (n *nemesis) pause(steps int) (cure func()) {
+// pause ends the feed in some way, if it runs, for some steps; the cure resumes it.
+// That reads the schema, and this goroutine waits for it, so all must be well then.
+func (n *nemesis) pause(end func(), steps int) (cure func()) {
 	if n.paused {
 		return nil
 	}
 	n.paused = true
-	n.stop()
+	end()
 	for range steps {
 		n.step()
 	}

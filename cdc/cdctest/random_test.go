@@ -80,10 +80,12 @@ func (s *script) step() {
 	case n < 84 && !s.calm:
 		s.BreakStreams(s.Stores()[s.rng.IntN(3)])
 	case n < 90:
+		// One for all: how many there are at the moment is not the seed's to say.
+		failure := []*cdcpb.Error{
+			cdctest.Congested(region.ID), cdctest.ServerIsBusy(0), cdctest.RegionNotFound(region.ID), cdctest.NotLeader(region.ID),
+		}[s.rng.IntN(4)]
 		for _, sub := range s.Subscriptions(region.ID) {
-			sub.Fail([]*cdcpb.Error{
-				cdctest.Congested(region.ID), cdctest.ServerIsBusy(0), cdctest.RegionNotFound(region.ID), cdctest.NotLeader(region.ID),
-			}[s.rng.IntN(4)])
+			sub.Fail(failure)
 		}
 	case n < 92:
 		table.AddColumn(cdctest.Text("extra" + strconv.Itoa(s.rng.Int())))

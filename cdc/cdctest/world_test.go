@@ -55,9 +55,11 @@ type world struct {
 	start  event.Ts       // of the feed
 	quota  int64          // of the feed's memory in bytes, 0 for no bound
 
-	kv        *tikv.KVStore
+	kv        *tikv.KVStore // nil when the client has been killed
 	pd        pd.Client
 	puller    *puller.Client
+	change    []func(*puller.Config)
+	hangUp    func() // of the client
 	validator *cdctest.Validator
 
 	mu   sync.Mutex
@@ -65,8 +67,9 @@ type world struct {
 	subs []*puller.Subscription
 	feed chan error // the result of the feed, once
 
-	saved atomic.Uint64 // the feed's checkpoint
-	end   func()        // of the feed
+	saved  atomic.Uint64 // the feed's checkpoint
+	killed *atomic.Bool  // the feed, which may not know yet
+	end    func()        // of the feed
 
 	sorters *sorter.Pool // of the feed
 }
@@ -83,7 +86,7 @@ func startWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, Cluster: cluster, feed: make(chan error, 1)}
+	w := &world{t: t, Cluster: cluster, feed: make(chan error, 1), change: change}
 	t.Cleanup(func() {
 		if err := cluster.Close(); err != nil {
 			t.Error(err)
@@ -94,12 +97,12 @@ func startWorld(t *testing.T, cfg cdctest.Config, change ...func(*puller.Config)
 	cluster.SplitMany(span.Start, span.End)
 	w.region = cluster.RegionAt(span.Start).ID
 	w.start = cluster.Oracle().Now()
-	w.dial(change)
+	w.dial()
 	return w
 }
 
 // dial does what cdc.Dial does.
-func (w *world) dial(change []func(*puller.Config)) {
+func (w *world) dial() {
 	w.t.Helper()
 	client, err := pd.NewClientWithContext(w.t.Context(), []string{w.PDAddr()}, pd.SecurityOption{},
 		opt.WithInitMetricsOption(false))
@@ -118,7 +121,7 @@ func (w *world) dial(change []func(*puller.Config)) {
 		ResolveLockAfter: resolveLockAfter, ResolveLockInterval: 2 * resolveLockAfter,
 		SilentRegionTimeout: time.Hour, StuckRegionTimeout: time.Hour,
 	}
-	for _, fn := range change {
+	for _, fn := range w.change {
 		fn(&cfg)
 	}
 	w.puller = puller.New(cfg)
@@ -130,13 +133,15 @@ func (w *world) dial(change []func(*puller.Config)) {
 			w.t.Errorf("puller: %v", err)
 		}
 	}()
-	w.t.Cleanup(func() {
+	kv := w.kv
+	w.hangUp = sync.OnceFunc(func() {
 		cancel()
 		<-done
-		if err := w.kv.Close(); err != nil {
+		if err := kv.Close(); err != nil {
 			w.t.Error(err)
 		}
 	})
+	w.t.Cleanup(w.hangUp)
 }
 
 func (w *world) logger() *slog.Logger {
@@ -154,6 +159,10 @@ func (w *world) run(inner sink.Sink) {
 // resume starts the feed from its stored checkpoint.
 func (w *world) resume() {
 	w.t.Helper()
+	if w.kv == nil {
+		w.dial()
+	}
+	w.killed = new(atomic.Bool)
 	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario"})
 	w.sorters = sorters
 	p := w.newPipeline(sorters, event.Ts(w.saved.Load()))
@@ -185,6 +194,57 @@ func (w *world) stop() {
 
 var errEnd = errors.New("the test is over")
 
+// kill ends the feed and the client as if their process had died: from a moment on
+// it has neither written nor stored anything, and never got an answer. resume makes a
+// new client.
+func (w *world) kill() {
+	w.t.Helper()
+	w.killed.Store(true)
+	w.end()
+	if err := <-w.feed; !errors.Is(err, errEnd) && !errors.Is(err, errKilled) {
+		w.t.Fatalf("killed, the feed ended with %v", err)
+	}
+	w.hangUp()
+	w.kv = nil
+	w.validator.Resume(event.Ts(w.saved.Load()))
+}
+
+var errKilled = errors.New("the process is dead")
+
+// mortal is the sink of a feed that may be killed.
+type mortal struct {
+	*cdctest.Validator
+	killed *atomic.Bool
+}
+
+// live calls the sink, unless the process has died; if it does so meanwhile, it
+// does not hear the answer.
+func (m *mortal) live(call func() error) error {
+	if m.killed.Load() {
+		return sink.Permanent(errKilled)
+	}
+	err := call()
+	if m.killed.Load() {
+		return sink.Permanent(errKilled)
+	}
+	return err
+}
+
+// WriteRows implements sink.Sink.
+func (m *mortal) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
+	return m.live(func() error { return m.Validator.WriteRows(ctx, rows) })
+}
+
+// WriteDDL implements sink.Sink.
+func (m *mortal) WriteDDL(ctx context.Context, ddl *event.DDL) error {
+	return m.live(func() error { return m.Validator.WriteDDL(ctx, ddl) })
+}
+
+// WriteCheckpoint implements sink.CheckpointWriter.
+func (m *mortal) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
+	return m.live(func() error { return m.Validator.WriteCheckpoint(ctx, ts) })
+}
+
 // newPipeline wires the stages as a changefeed does.
 func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipeline {
 	w.t.Helper()
@@ -207,6 +267,7 @@ func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipe
 	if w.quota > 0 {
 		batchBytes = min(batchBytes, w.quota/16)
 	}
+	killed := w.killed
 	return pipeline.New(pipeline.Config{
 		Schema: storage, ParseJob: jobs.ParseJob,
 		CompleteJob: func(ctx context.Context, job *schema.Job) error {
@@ -216,8 +277,11 @@ func (w *world) newPipeline(sorters *sorter.Pool, start event.Ts) *pipeline.Pipe
 			return w.subscribe(span, startTs, out)
 		},
 		Sorters: sorters,
-		Mounter: cdc.NewMounter(storage, cdc.MounterOptions{}), Filter: all, Sink: w.validator,
+		Mounter: cdc.NewMounter(storage, cdc.MounterOptions{}), Filter: all, Sink: &mortal{w.validator, killed},
 		SaveCheckpoint: func(_ context.Context, ts event.Ts) error {
+			if killed.Load() {
+				return errKilled
+			}
 			w.saved.Store(uint64(ts))
 			return nil
 		},
