@@ -40,6 +40,7 @@ servers: $(PLAYGROUND) ## get the servers that tests use: TiDB, MariaDB, Kafka; 
 .PHONY: soak
 soak: $(PLAYGROUND) ## random workloads and faults for SECONDS=n (60) in all; SEED=s repeats one
 	SOAK_SECONDS=$$(($(or $(SECONDS),60) / 3)) $(GO) test $(RACE) -count=1 -timeout 0 -v -run TestNemesis ./cdc/cdctest
+	SOAK_SECONDS=$$(($(or $(SECONDS),60) / 3)) $(GO) test -count=1 -timeout 0 -v -run 'TestBigTransaction$$' ./cdc/cdctest
 	TIDBCDC_PLAYGROUND=$(abspath $(PLAYGROUND)) SOAK_SECONDS=$$(($(or $(SECONDS),60) / 3)) \
 		$(GO) test $(RACE) -count=1 -timeout 0 -v -run 'TestEveryChangeArrives|TestKilledConsumer|TestReplica' ./internal/e2e
 

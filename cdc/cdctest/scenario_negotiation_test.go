@@ -248,11 +248,8 @@ func TestCongestedForReal(t *testing.T) {
 // 39: many regions at once. Loading, subscribing and one tick must cost little
 // for each; verify waits for the least of all resolved ts.
 func TestManyRegions(t *testing.T) {
-	regions := 10_000
-	switch {
-	case soakSeconds() > 0:
-		regions = 100_000
-	case testing.Short():
+	regions := 100_000
+	if testing.Short() {
 		regions = 2000
 	}
 	w := newWorld(t, cdctest.Config{ResolvedTsInterval: 200 * time.Millisecond}, func(cfg *puller.Config) {

@@ -54,7 +54,7 @@ func TestResolvedFallback(t *testing.T) {
 // awaitTap waits until a span's resolved ts is exactly ts.
 func (w *world) awaitTap(p *tap, ts event.Ts) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience())
 	defer cancel()
 	ticker := time.NewTicker(time.Millisecond) // the cluster is quiet and tells nothing
 	defer ticker.Stop()

@@ -169,7 +169,8 @@ func (w *world) countRegistrations(region uint64) *atomic.Int64 {
 	return n
 }
 
-// 6: an election takes its time; nobody knows a leader.
+// 6: an election takes its time; nobody knows a leader. The store has been asked, and
+// then PD again and again, when there is one at last.
 func TestLeaderUnknown(t *testing.T) {
 	w := newWorld(t, cdctest.Config{Stores: 3})
 	w.run(nil)
@@ -177,7 +178,8 @@ func TestLeaderUnknown(t *testing.T) {
 	n := w.countRegistrations(w.region)
 	began := time.Now()
 	w.LoseLeader(w.region)
-	w.await("attempts", func() bool { return n.Load() >= 2 })
+	scans := w.RegionScans()
+	w.await("attempts", func() bool { return n.Load() >= 2 && w.RegionScans() >= scans+8 })
 	txn := w.Begin().Insert(w.table, 1, "during the election")
 	w.TransferLeader(w.region, w.other(old.Store))
 	w.normal(w.region, old)
@@ -315,8 +317,9 @@ func TestStaleEpoch(t *testing.T) {
 	w.verify()
 }
 
-// 12: errors and new registrations in quick succession never make a duplicate
-// (the cluster notes any); if a store claims one, the feed ends.
+// 12: errors and new registrations in quick succession, and subscriptions that end as
+// soon as they have begun, never make a duplicate (the cluster notes any); if a store
+// claims one, the feed ends.
 func TestDuplicateRequest(t *testing.T) {
 	w := newWorld(t, cdctest.Config{})
 	w.run(nil)
@@ -324,6 +327,12 @@ func TestDuplicateRequest(t *testing.T) {
 	for i := range 20 {
 		s = w.sub(w.region, s)
 		s.Fail([]*cdcpb.Error{cdctest.Congested(w.region), cdctest.ServerIsBusy(0), cdctest.EpochNotMatch()}[i%3])
+		sub := w.puller.Subscribe(w.table.Span(), w.start, &tap{t: t, span: w.table.Span(), start: w.start, rows: map[string]int{}})
+		if i%2 == 0 {
+			w.await("a subscription of the region", func() bool { return len(w.Subscriptions(w.region)) > 0 })
+		}
+		sub.Close()
+		<-sub.Done()
 	}
 	w.table.Insert(1, "a")
 	w.verify()

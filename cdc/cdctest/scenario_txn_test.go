@@ -38,13 +38,14 @@ func (w *world) learnTime() {
 	}
 }
 
-// 17: a big transaction, of a million rows in a soak, is prewritten piece by piece.
+// 17: a big transaction, of a million rows in a soak of ten minutes, is prewritten
+// piece by piece.
 // Its memory is accounted and bounded, the resolved ts stays at its lock, and
 // looking for locks does not hurt it.
 func TestBigTransaction(t *testing.T) {
 	rows, pieces := 30_000, 100
-	if soakSeconds() > 0 {
-		rows, pieces = 1_000_000, 1000
+	if n := soakSeconds(); n > 0 {
+		rows, pieces = min(1_000_000, max(rows, 5000*n)), 1000
 	}
 	const memory = 1 << 20
 	dir := t.TempDir()

@@ -30,7 +30,12 @@ import (
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 2 * time.Minute
+func patience() time.Duration {
+	if soakSeconds() > 0 {
+		return 15 * time.Minute
+	}
+	return 2 * time.Minute
+}
 
 // Timeouts of the client, short so that what it does about time is seen soon.
 // The latter two are for tests that ask for them: on a busy machine others could
@@ -436,7 +441,7 @@ func (w *world) tapOf(span event.Span) *tap {
 // await waits for a condition; the ticks of the cluster let it be looked at.
 func (w *world) await(what string, cond func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience())
 	defer cancel()
 	if err := w.Await(ctx, cond); err != nil {
 		w.t.Fatalf("%s: %v; %v, %v", what, err, w.Err(), w.validator.Err())
@@ -549,7 +554,7 @@ func (w *world) failure() error {
 	case err := <-w.feed:
 		w.feed <- err
 		return err
-	case <-time.After(patience):
+	case <-time.After(patience()):
 		w.t.Fatal("the feed has not failed")
 		return nil
 	}
