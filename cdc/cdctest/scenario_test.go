@@ -191,6 +191,37 @@ func TestLeaderUnknown(t *testing.T) {
 	}
 }
 
+// 6: regions without a leader, also in PD's eyes, do not hold up others.
+func TestLeadersUnknown(t *testing.T) {
+	w := newWorld(t, cdctest.Config{Stores: 3})
+	const regions = 20 // more than there are workers
+	w.splitTable(regions)
+	w.run(nil)
+	w.await("all regions", func() bool { _, n := w.regionsOfTable(); return n == regions })
+	var lost []uint64
+	span := w.table.Span()
+	for _, r := range w.Regions() {
+		if span.Contains(r.Start) && r.ID != w.region {
+			w.LoseLeader(r.ID)
+			lost = append(lost, r.ID)
+		}
+	}
+	scans := w.RegionScans()
+	w.await("questions to PD", func() bool { return w.RegionScans() > scans+len(lost) })
+	began := time.Now()
+	s := w.sub(w.region, nil)
+	s.Fail(cdctest.EpochNotMatch())
+	w.normal(w.region, s)
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("a region with a leader was served after %v", d)
+	}
+	for _, id := range lost {
+		w.TransferLeader(id, w.other(0))
+	}
+	w.table.Insert(1, "a")
+	w.verify()
+}
+
 // 7: a stream breaks in the middle of a scan. 8: a store closes it politely.
 func TestStreamLost(t *testing.T) {
 	ends := map[string]func(*world){

@@ -19,7 +19,7 @@ const (
 	// range's end: where there are many subscriptions, most are each other's neighbours.
 	aheadBatch = 256
 	// cachePatience is how long, in milliseconds, the region cache may retry
-	// inside one call. Afterwards the task is queued again, so a worker is not held for long.
+	// inside one call to find a store.
 	cachePatience = 5000
 )
 
@@ -51,7 +51,7 @@ func (c *Client) handleTask(ctx context.Context, t *rangeTask) {
 		// The region has changed meanwhile, so its range is divided anew.
 	}
 	if err := c.divide(ctx, t); err != nil && ctx.Err() == nil {
-		c.log.warn("load regions", slog.String("span", t.sub.span.String()),
+		c.log.log(levelOf(t.attempt), "load regions", slog.String("span", t.sub.span.String()),
 			slog.Int("attempt", t.attempt), slog.Any("error", err))
 	}
 }
@@ -105,7 +105,8 @@ type knownRegion struct {
 
 // regionsFrom returns some regions in key order, from that of a key of the task's
 // range on. At first what the cache has will do: if it is out of date, the store
-// says so, and then PD is asked.
+// says so, and then PD is asked. It is asked once: a worker that waited for a region to
+// have a leader would keep those from being served that have one.
 func (c *Client) regionsFrom(ctx context.Context, t *rangeTask, key []byte) ([]knownRegion, error) {
 	if t.attempt == 0 {
 		if r := c.cachedRegion(key); r != nil {
@@ -115,7 +116,7 @@ func (c *Client) regionsFrom(ctx context.Context, t *rangeTask, key []byte) ([]k
 			return r, nil
 		}
 	}
-	return c.scanRegions(tikv.NewBackofferWithVars(ctx, cachePatience, nil), keyRange{key, t.end}, regionBatch)
+	return c.scanRegions(ctx, keyRange{key, t.end}, regionBatch)
 }
 
 // readAhead is regionsFrom for neighbouring tasks too, so one at a time may do it. It
@@ -130,7 +131,7 @@ func (c *Client) readAhead(ctx context.Context, key []byte) []knownRegion {
 	if r := c.cachedRegion(key); r != nil {
 		return r
 	}
-	regions, err := c.scanRegions(tikv.NewNoopBackoff(ctx), keyRange{start: key}, aheadBatch)
+	regions, err := c.scanRegions(ctx, keyRange{start: key}, aheadBatch)
 	if err != nil {
 		return nil // scanRegions without neighbours says what is wrong
 	}
@@ -145,8 +146,8 @@ func (c *Client) cachedRegion(key []byte) []knownRegion {
 	return []knownRegion{{keyRange{loc.StartKey, loc.EndKey}, loc.Region}}
 }
 
-func (c *Client) scanRegions(bo *tikv.Backoffer, r keyRange, limit int) ([]knownRegion, error) {
-	regions, err := c.cfg.Store.GetRegionCache().BatchLoadRegionsWithKeyRange(bo, r.start, r.end, limit)
+func (c *Client) scanRegions(ctx context.Context, r keyRange, limit int) ([]knownRegion, error) {
+	regions, err := c.cfg.Store.GetRegionCache().BatchLoadRegionsWithKeyRange(tikv.NewNoopBackoff(ctx), r.start, r.end, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -65,15 +65,21 @@ func (e *regionError) fatal() bool {
 // usual delays, a region has then failed for about three seconds.
 const persistent = 6
 
+// levelOf is the level of a message about something ordinary.
+func levelOf(attempt int) slog.Level {
+	if attempt < persistent {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
 // level is that of the message about the error. Regions split, merge and move all
 // the time, and what the cache says of them is tried first, so that this is worth a
 // warning only if it does not end.
 func (e *regionError) level(attempt int) slog.Level {
 	switch e.kind {
 	case kindNotLeader, kindRegionChanged, kindRegionNotFound, kindBusy, kindNoRoute, kindNoMultiplexing:
-		if attempt < persistent {
-			return slog.LevelDebug
-		}
+		return levelOf(attempt)
 	}
 	return slog.LevelWarn
 }
