@@ -42,6 +42,7 @@ type processor struct {
 	reported   position
 	awaited    event.Ts // the checkpoint that the first DDL waits for that waits for one
 	reportedAt time.Time
+	revision   int64 // modification revision of the position, as far as is known
 	unsent     bool
 
 	mu struct {
@@ -410,7 +411,10 @@ func (p *processor) urgent(pos position) bool {
 		!slices.Equal(pos.Reached, old.Reached) || (pos.Retried == nil) != (old.Retried == nil)
 }
 
-// report writes a position, as long as the lease and the task hold.
+// report writes a position, as long as the lease and the task hold. etcd may carry
+// out a write whose answer was not waited for, because it took too long or the pipeline
+// has ended, after a later one. It must not undo that, or nobody learns that the
+// processor has ended, and where.
 func (p *processor) report(ctx context.Context, pos position) error {
 	value, err := json.Marshal(pos)
 	if err != nil {
@@ -418,16 +422,30 @@ func (p *processor) report(ctx context.Context, pos position) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.node.cfg.TTL/4)
 	defer cancel()
-	resp, err := p.node.cfg.Client.Txn(ctx).
-		If(p.node.keys.holds(p.member), clientv3.Compare(clientv3.CreateRevision(p.keys.task()), "=", p.epoch)).
-		Then(clientv3.OpPut(p.keys.positionOf(p.member), string(value))).
-		Commit()
-	switch {
-	case err != nil:
-		return fmt.Errorf("write position: %w", err)
-	case !resp.Succeeded:
-		return fmt.Errorf("write position: %w, or the capture has left the cluster", errTaskEnded)
+	key := p.keys.positionOf(p.member)
+	for {
+		resp, err := p.node.cfg.Client.Txn(ctx).
+			If(
+				p.node.keys.holds(p.member), clientv3.Compare(clientv3.CreateRevision(p.keys.task()), "=", p.epoch),
+				clientv3.Compare(clientv3.ModRevision(key), "=", p.revision),
+			).
+			Then(clientv3.OpPut(key, string(value))).
+			Else(clientv3.OpGet(key)).
+			Commit()
+		if err != nil {
+			return fmt.Errorf("write position: %w", err)
+		}
+		if resp.Succeeded {
+			p.reported, p.reportedAt, p.unsent, p.revision = pos, time.Now(), false, resp.Header.Revision
+			return nil
+		}
+		var found int64
+		for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+			found = kv.ModRevision
+		}
+		if found == p.revision {
+			return fmt.Errorf("write position: %w, or the capture has left the cluster", errTaskEnded)
+		}
+		p.revision = found // by a write of this processor whose answer has not come, or by the end of the task
 	}
-	p.reported, p.reportedAt, p.unsent = pos, time.Now(), false
-	return nil
 }
