@@ -77,7 +77,10 @@ func playNemesis(t *testing.T, seed uint64, faults int) uint64 {
 	}
 	n.heal(0)
 	n.finish()
+	w.leftRows = true // the index of what went to disk, until some time has passed
 	w.verify()
+	w.Oracle().Advance(10 * time.Second)
+	w.await("the end of what is on disk", func() bool { w.Tick(); return w.pending() == 0 })
 	rows, ddls, repeats := w.validator.Counts()
 	t.Logf("%d rows, %d DDLs, %d repeats; faults: %v", rows, ddls, repeats, n.count)
 	if rows < 100 {

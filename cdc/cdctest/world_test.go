@@ -59,6 +59,8 @@ type world struct {
 	region uint64         // of table
 	start  event.Ts       // of the feed
 	quota  int64          // of the feed's memory in bytes, 0 for no bound
+	// leftRows: the client keeps, or may keep, something of transactions that have ended.
+	leftRows bool
 
 	kv        *tikv.KVStore // nil when the client has been killed
 	pd        pd.Client
@@ -510,7 +512,20 @@ func (w *world) verify() {
 			w.t.Error(line)
 		}
 	}
+	w.verifyMemory()
 	w.verifyClient()
+}
+
+// verifyMemory looks for rows that the client keeps though every transaction up to the
+// resolved ts of their region has ended, unless the test left some there.
+func (w *world) verifyMemory() {
+	w.t.Helper()
+	if w.leftRows || w.Locked() > 0 {
+		return
+	}
+	if n := w.pending(); n != 0 {
+		w.t.Errorf("%d bytes of transactions are kept that have ended", n)
+	}
 }
 
 // verifyClient compares the changes of every span up to its resolved ts with the
