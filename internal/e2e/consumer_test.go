@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/filter"
 	"github.com/tidbcdc/tidbcdc/sink"
@@ -112,6 +113,11 @@ func consume(config string) error {
 	if err != nil {
 		return err
 	}
+	if c.SinkURI != "" && !c.WholeTransactions {
+		if to, err = strictly(ctx, to, checkpoints, &c); err != nil {
+			return err
+		}
+	}
 	feed, err := cdc.NewChangefeed(cdc.Config{
 		ID: c.ID, Upstream: up, Filter: f, StartTs: c.StartTs, TargetTs: c.TargetTs, Checkpoints: checkpoints,
 		Sink: to, WholeTransactions: c.WholeTransactions, Logger: logger,
@@ -143,6 +149,40 @@ func (c *consumerConfig) open(ctx context.Context, cancel context.CancelCauseFun
 		}
 		logger.Warn("will try again", "error", err) // the connection was killed
 	}
+}
+
+// strictSink validates what a consumer writes to a database, of one process's life:
+// that ends with the first violation.
+type strictSink struct{ *cdctest.Validator }
+
+func strictly(ctx context.Context, inner sink.Sink, checkpoints cdc.CheckpointStore, c *consumerConfig) (sink.Sink, error) {
+	stored, err := checkpoints.Load(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &strictSink{cdctest.Validate(inner, cdctest.ValidatorConfig{StartTs: max(stored, c.StartTs), Concurrent: true})}, nil
+}
+
+func (s *strictSink) check(err error) error {
+	if broken := s.Err(); broken != nil {
+		return sink.Permanent(fmt.Errorf("promises broken: %w", broken))
+	}
+	return err
+}
+
+// WriteRows implements sink.Sink.
+func (s *strictSink) WriteRows(ctx context.Context, rows []*event.RowChanged) error {
+	return s.check(s.Validator.WriteRows(ctx, rows))
+}
+
+// WriteDDL implements sink.Sink.
+func (s *strictSink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
+	return s.check(s.Validator.WriteDDL(ctx, ddl))
+}
+
+// WriteCheckpoint implements sink.CheckpointWriter.
+func (s *strictSink) WriteCheckpoint(ctx context.Context, ts event.Ts) error {
+	return s.check(s.Validator.WriteCheckpoint(ctx, ts))
 }
 
 // pipeSink is the consumer's sink.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/mariadb"
 	"github.com/tidbcdc/tidbcdc/sink"
@@ -39,10 +40,11 @@ func TestRowsFromBeforeADDLDoNotFollowIt(t *testing.T) {
 	end := now(ctx, t, up)
 
 	checkpoints := &cdc.MemoryCheckpoints{}
+	v := validated(t, nil, cdctest.ValidatorConfig{StartTs: start, Concurrent: true})
 	run := func(ctx context.Context, s *holdingSink, target event.Ts) error {
 		s.Sink = openMariaDB(ctx, t, server)
 		return newFeed(t, cdc.Config{
-			ID: "ddlrestart", Upstream: up, Sink: s, Filter: rules(t, "ddlrestart.*"), StartTs: start, TargetTs: target,
+			ID: "ddlrestart", Upstream: up, Sink: v.Wrap(s), Filter: rules(t, "ddlrestart.*"), StartTs: start, TargetTs: target,
 			Checkpoints: checkpoints, WriteConcurrency: 4, CheckpointInterval: time.Hour,
 			RetryTimeout: time.Minute, DrainTimeout: time.Second,
 		}).Run(ctx)
@@ -53,6 +55,7 @@ func TestRowsFromBeforeADDLDoNotFollowIt(t *testing.T) {
 	if err := run(first, &holdingSink{hold: "held", mark: "mark", marked: func() { stop(marked) }}, 0); !errors.Is(err, marked) {
 		t.Fatal(err)
 	}
+	v.Resume(checkpoint(ctx, t, checkpoints, "ddlrestart", start))
 	if err := run(ctx, &holdingSink{}, end); err != nil {
 		t.Fatalf("after the restart: %v", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc"
+	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/kafkabroker"
 	"github.com/tidbcdc/tidbcdc/internal/playground"
@@ -77,6 +78,7 @@ type replication struct {
 	// dial, if not nil, opens the changefeed's connections to Kafka.
 	dial        func(ctx context.Context, network, addr string) (net.Conn, error)
 	checkpoints *cdc.MemoryCheckpoints
+	validator   *cdctest.Validator // in front of the sinks of all runs
 }
 
 // newReplication makes the databases and starts a workload.
@@ -104,6 +106,7 @@ func prepareReplication(ctx context.Context, t *testing.T, name, query string, w
 	}
 	r.work = &workload{db: database(t, name), tables: workTables, seed: seed(t)}
 	r.start = now(ctx, t, r.up)
+	r.validator = validated(t, nil, cdctest.ValidatorConfig{StartTs: r.start, Concurrent: true})
 	if err := r.work.create(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +154,7 @@ func (r *replication) replicate(ctx context.Context, t *testing.T, target event.
 		}
 	}()
 	feed := newFeed(t, cdc.Config{
-		ID: strings.ReplaceAll(r.name, "_", "-"), Upstream: r.up, Sink: out, Filter: rules(t, r.name+".*"), StartTs: r.start, TargetTs: target,
+		ID: strings.ReplaceAll(r.name, "_", "-"), Upstream: r.up, Sink: r.validator.Wrap(out), Filter: rules(t, r.name+".*"), StartTs: r.start, TargetTs: target,
 		Checkpoints: r.checkpoints, WriteConcurrency: 4, CheckpointInterval: 100 * time.Millisecond, BatchRows: 16,
 	})
 	if target == 0 {
@@ -159,6 +162,7 @@ func (r *replication) replicate(ctx context.Context, t *testing.T, target event.
 	} else if err := feed.Run(ctx); err != nil {
 		t.Fatalf("%v; status %+v", err, feed.Status())
 	}
+	r.validator.Resume(checkpoint(ctx, t, r.checkpoints, strings.ReplaceAll(r.name, "_", "-"), r.start))
 }
 
 // consumer returns a consumer of what the changefeed writes, and the sink it writes to.
