@@ -1,11 +1,14 @@
 package cdctest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/cdctest"
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/internal/puller"
+	"github.com/tidbcdc/tidbcdc/sink"
 )
 
 // pending is the memory of rows whose transactions have not ended.
@@ -100,36 +104,101 @@ func TestBigTransaction(t *testing.T) {
 	w.await("the end of what is on disk", func() bool { w.Tick(); return w.pending() == 0 })
 }
 
-// 17: there is no room on the disk. The feed ends with an error that says so.
-func TestBigTransactionOnFullDisk(t *testing.T) {
-	w := newWorld(t, cdctest.Config{}, func(cfg *puller.Config) {
-		cfg.TxnMemory, cfg.Spill.Dir, cfg.Spill.Files = 1<<10, t.TempDir(), fullDisk{}
-	})
-	w.run(nil)
-	w.normal(w.region, nil)
-	txn := w.Begin()
-	for i := range int64(100) {
-		txn.Insert(w.table, i, strings.Repeat("v", 100))
-	}
-	txn.Prewrite()
-	err := w.failure()
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "open transactions") {
-		t.Errorf("the feed failed with %v", err)
-	}
-	if n := w.validator.Checkpoint(); n >= w.Oracle().Now() {
-		t.Errorf("checkpoint %d", n)
+// 17: there is no room on the disk, for rows of an open transaction or for what waits
+// for the sink. The feed ends with an error that says so; when there is room again, it
+// goes on from its checkpoint and nothing is missing.
+func TestFullDisk(t *testing.T) {
+	const rows = 400
+	for name, of := range map[string]string{"open": "open transactions", "committed": "changes of"} {
+		t.Run(name, func(t *testing.T) {
+			d := new(disk)
+			d.full.Store(true)
+			w := newWorld(t, cdctest.Config{}, func(cfg *puller.Config) {
+				if name == "open" {
+					cfg.TxnMemory, cfg.Spill.Dir, cfg.Spill.Files = 1<<10, t.TempDir(), d
+				}
+			})
+			gate := make(chan struct{})
+			if name == "committed" {
+				w.quota, w.files = 16<<10, d
+			}
+			w.run(sink.RowFunc(func(ctx context.Context, _ []*event.RowChanged) error {
+				select {
+				case <-gate:
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}))
+			w.normal(w.region, nil)
+			txn := w.Begin()
+			txn.TTL = time.Hour
+			for i := range int64(rows) {
+				txn.Insert(w.table, i, strings.Repeat("v", 100))
+			}
+			txn.Prewrite()
+			if name == "committed" {
+				txn.Commit()
+			}
+			err := w.failure()
+			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), of) || !strings.Contains(err.Error(), "choose a spill directory") {
+				t.Errorf("the feed failed with %v", err)
+			}
+			if n, _, _ := w.validator.Counts(); event.Ts(w.saved.Load()) >= w.Oracle().Now() || n > rows {
+				t.Errorf("checkpoint %d, %d rows", w.saved.Load(), n)
+			}
+			w.end()
+			<-w.feed
+			w.mu.Lock()
+			w.taps = nil // they remember the failure
+			w.mu.Unlock()
+			w.validator.Resume(event.Ts(w.saved.Load()))
+			d.full.Store(false)
+			close(gate)
+			w.resume()
+			if name == "open" {
+				w.normal(w.region, nil)
+				txn.Commit()
+			}
+			w.leftRows = name == "open" // the index of what is on disk
+			w.verify()
+			if n, _, _ := w.validator.Counts(); n != rows {
+				t.Errorf("%d rows came, want %d", n, rows)
+			}
+		})
 	}
 }
 
-// fullDisk has no room.
-type fullDisk struct{}
+// disk may be full.
+type disk struct{ full atomic.Bool }
 
-func (fullDisk) Create(string) (io.WriteCloser, error) { return fullDisk{}, nil }
-func (fullDisk) Write([]byte) (int, error)             { return 0, syscall.ENOSPC }
-func (fullDisk) Close() error                          { return nil }
-func (fullDisk) Remove(string) error                   { return nil }
+func (d *disk) Create(name string) (io.WriteCloser, error) {
+	f, err := os.Create(name)
+	return &diskFile{f, d}, err
+}
 
-func (fullDisk) ReadAt(string, []byte, int64) (int, error) { return 0, io.EOF }
+func (*disk) ReadAt(name string, b []byte, offset int64) (int, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.ReadAt(b, offset)
+}
+
+func (*disk) Remove(name string) error { return os.Remove(name) }
+
+type diskFile struct {
+	*os.File
+	disk *disk
+}
+
+func (f *diskFile) Write(b []byte) (int, error) {
+	if f.disk.full.Load() {
+		return 0, syscall.ENOSPC
+	}
+	return f.File.Write(b)
+}
 
 // 18: one row above 6 MiB, and a command of many rows above 32 KiB.
 func TestLargeRows(t *testing.T) {

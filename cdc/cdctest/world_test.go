@@ -59,6 +59,7 @@ type world struct {
 	region uint64         // of table
 	start  event.Ts       // of the feed
 	quota  int64          // of the feed's memory in bytes, 0 for no bound
+	files  spill.Files    // for what exceeds it; nil for the operating system's
 	// leftRows: the client keeps, or may keep, something of transactions that have ended.
 	leftRows bool
 
@@ -170,7 +171,7 @@ func (w *world) resume() {
 		w.dial()
 	}
 	w.killed = new(atomic.Bool)
-	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario"})
+	sorters := sorter.NewPool(w.quota, spill.Config{Dir: w.t.TempDir(), Name: "scenario", Files: w.files})
 	w.sorters = sorters
 	p := w.newPipeline(sorters, event.Ts(w.saved.Load()))
 	ctx, cancel := context.WithCancelCause(context.Background())

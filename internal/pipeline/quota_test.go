@@ -168,8 +168,7 @@ func (f *limitedFile) Write(b []byte) (int, error) {
 	return f.File.Write(b)
 }
 
-// A full disk ends the pipeline at its checkpoint, and the next one delivers
-// everything after that.
+// A full disk ends the pipeline at its checkpoint.
 func TestFullDisk(t *testing.T) {
 	for _, left := range []int64{0, 100_000, 300_000, 1_000_000} {
 		synctest.Test(t, func(t *testing.T) {
