@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,5 +87,18 @@ func TestChangefeedRestarts(t *testing.T) {
 	}
 	if err := w.Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Clients of PD's etcd ask for its members now and then, and log it if they get no answer.
+func TestMembersOfEtcd(t *testing.T) {
+	w := newWorld(t, cdctest.Config{})
+	client, err := cdc.DialEtcd(cdc.UpstreamConfig{PD: []string{w.PDAddr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Sync(t.Context()); err != nil || !slices.Equal(client.Endpoints(), []string{"http://" + w.PDAddr()}) {
+		t.Errorf("members %v, %v", client.Endpoints(), err)
 	}
 }

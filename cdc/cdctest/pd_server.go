@@ -43,6 +43,7 @@ func (p *pdServer) listen(addr string) error {
 	server := grpc.NewServer(grpc.UnaryInterceptor(p.pausable), grpc.KeepaliveEnforcementPolicy(keepalivePolicy))
 	pdpb.RegisterPDServer(server, p)
 	etcdserverpb.RegisterKVServer(server, &etcdKV{})
+	etcdserverpb.RegisterClusterServer(server, &etcdCluster{pd: p})
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	p.cluster.update(func() {
 		p.server = server
@@ -111,6 +112,21 @@ func (p *pdServer) pausable(ctx context.Context, req any, _ *grpc.UnaryServerInf
 		return nil, err
 	}
 	return handle(ctx, req)
+}
+
+// etcdCluster says who the members of PD's etcd are, which its clients ask for now and
+// then.
+type etcdCluster struct {
+	etcdserverpb.UnimplementedClusterServer
+	pd *pdServer
+}
+
+// MemberList implements etcdserverpb.ClusterServer.
+func (e *etcdCluster) MemberList(context.Context, *etcdserverpb.MemberListRequest) (*etcdserverpb.MemberListResponse, error) {
+	return &etcdserverpb.MemberListResponse{
+		Header:  &etcdserverpb.ResponseHeader{},
+		Members: []*etcdserverpb.Member{{ID: 1, Name: "pd", ClientURLs: []string{"http://" + e.pd.addr}}},
+	}, nil
 }
 
 // etcdKV is the etcd inside PD, without keys: TiDB's GC worker has left no safe
