@@ -148,7 +148,9 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("checkpoint %d, %d rows", w.saved.Load(), n)
 			}
 			w.end()
-			<-w.feed
+			if again := <-w.feed; !errors.Is(again, err) {
+				t.Errorf("the feed ended with %v", again)
+			}
 			w.mu.Lock()
 			w.taps = nil // they remember the failure
 			w.mu.Unlock()
