@@ -57,10 +57,17 @@ func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	case s.server.isMariaDB:
 		w.dialect = dialectMariaDB
 	}
+	write := func() error { return w.write(ctx, ddl) }
+	var err error
 	if s.cfg.ExactlyOnce {
-		return s.writeDDLOnce(ctx, ddl, func() error { return w.write(ctx, ddl) })
+		err = s.writeDDLOnce(ctx, ddl, write)
+	} else {
+		err = write()
 	}
-	return w.write(ctx, ddl)
+	if isRefused(err) {
+		return sink.Permanent(err)
+	}
+	return err
 }
 
 // openDDL opens connections like those of cfg but for their read timeout: a
@@ -174,7 +181,7 @@ var errUncertain = errors.New("the connection was lost while it ran, so that it 
 // describe adds what the error is about.
 func (r *ddlRun) describe(err error) error {
 	err = fmt.Errorf("execute DDL job %d (%s) on %s at commit ts %d, as %s: %w",
-		r.ddl.JobID, r.ddl.Type, ddlTarget(r.ddl), r.ddl.CommitTs, abbreviate(r.statement.sql), err)
+		r.ddl.JobID, r.ddl.Type, ddlTarget(r.ddl), r.ddl.CommitTs, abbreviate(r.statement.sql), withoutRows(err))
 	if slices.Contains(permanentDDLErrors, errorNumber(err)) || errors.Is(err, errUncertain) {
 		return sink.Permanent(err)
 	}

@@ -346,7 +346,7 @@ func TestDDLOfFilteredTables(t *testing.T) {
 func TestDDLFails(t *testing.T) {
 	s := mariaDB(t)
 	db := s.database(t, "ddl_fail")
-	mustExec(t, db, "CREATE TABLE a (id INT PRIMARY KEY, v INT)", "INSERT INTO a VALUES (1, 1), (2, 1)")
+	mustExec(t, db, "CREATE TABLE a (id INT PRIMARY KEY, v INT, w VARCHAR(20))", "INSERT INTO a VALUES (1, 1, 'canary'), (2, 1, 'canary')")
 	out := s.open(t, "")
 	a := tableInfo("ddl_fail.a")
 	tests := []struct {
@@ -358,11 +358,18 @@ func TestDDLFails(t *testing.T) {
 		{"alter table a add column c int collate nothing_like_it", event.DDLAddColumn, true},
 		{"flashback table a", event.DDLRecoverTable, true},
 		{"alter table a add unique key u (v)", event.DDLAddIndex, false}, // other rows may come to be
+		{"alter table a add unique key u (w)", event.DDLAddIndex, false},
+		{"alter table a modify column w int", event.DDLModifyColumn, false},
 	}
 	for _, tt := range tests {
-		err := out.WriteDDL(t.Context(), ddlOf(tt.kind, "ddl_fail", tt.query, a, a))
+		ddl := ddlOf(tt.kind, "ddl_fail", tt.query, a, a)
+		ddl.SQLMode = 1 << 22 // STRICT_TRANS_TABLES
+		err := out.WriteDDL(t.Context(), ddl)
 		if err == nil || sink.IsPermanent(err) != tt.permanent || !strings.Contains(err.Error(), "ddl_fail.a at commit ts") {
 			t.Errorf("%s: got %v, permanent %t", tt.query, err, sink.IsPermanent(err))
+		}
+		if err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: the error shows a value: %v", tt.query, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -370,4 +377,22 @@ func TestDDLFails(t *testing.T) {
 	if err := out.WriteDDL(ctx, ddlOf(event.DDLAddColumn, "ddl_fail", "alter table a add column d int", a, a)); err == nil || sink.IsPermanent(err) {
 		t.Errorf("got %v for a context that is over", err)
 	}
+}
+
+// TestDDLRefused: a user that may not execute a DDL, or not connect any more.
+func TestDDLRefused(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		admin := s.database(t, "ddl_refused")
+		mustExec(t, admin, "CREATE TABLE a (id INT PRIMARY KEY)", "DROP USER IF EXISTS reader",
+			"CREATE USER reader IDENTIFIED BY 'canary'", "GRANT SELECT ON *.* TO reader")
+		out := openURI(t, "mysql://reader:canary@"+s.addr)
+		a := tableInfo("ddl_refused.a")
+		for _, denied := range []string{"denied to user 'reader'", "Access denied for user 'reader'"} {
+			err := out.WriteDDL(t.Context(), ddlOf(event.DDLAddColumn, "ddl_refused", "alter table a add column c int", a, a))
+			if !sink.IsPermanent(err) || !strings.Contains(err.Error(), denied) || strings.Contains(err.Error(), "canary") {
+				t.Errorf("got %v, permanent %t, want something about %s", err, sink.IsPermanent(err), denied)
+			}
+			mustExec(t, admin, "ALTER USER reader IDENTIFIED BY 'another'")
+		}
+	})
 }

@@ -42,6 +42,7 @@ func isTransientNumber(number uint16) bool {
 		1317, 1927, // interrupted, connection killed
 		1614,       // transaction branch was rolled back: deadlock
 		3024,       // statement timeout
+		4031,       // MySQL closed a connection that was idle
 		8002, 8005, // TiDB: write conflict of SELECT FOR UPDATE and others
 		8022,       // TiDB: commit failed and was rolled back
 		8027, 8028, // TiDB: the schema changed meanwhile
@@ -106,12 +107,28 @@ func withoutValues(err error) error {
 	return &clean
 }
 
+// withoutRows is withoutValues for DDL: of a server's messages it leaves out those
+// that quote rows, which a DDL meets while it reads a table, and keeps those that
+// quote the statement.
+func withoutRows(err error) error {
+	switch errorNumber(err) {
+	case 1062, 1586, 1859, // duplicate entry
+		1292, 1366, 1367, 1411, 1525, // wrong value for a type
+		1526, 1737, // no partition for a value, a row in the wrong one
+		1690,                         // a value or an expression out of range
+		3140, 3141, 3156, 3903, 3907, // JSON, and its indexes
+		1105: // anything, in TiDB
+		return withoutValues(err)
+	}
+	return err
+}
+
 // namesOnly lists errors whose messages name tables, columns, users and limits,
 // and never a value.
 func namesOnly(number uint16) bool {
 	switch number {
 	case 1040, 1044, 1045, 1046, 1048, 1049, 1050, 1051, 1053, 1054, 1091, 1109, 1114, 1118, 1129, 1130, 1136, 1142, 1143, 1146,
-		1153, 1193, 1205, 1213, 1227, 1231, 1264, 1290, 1298, 1317, 1364, 1406, 1540, 1614, 1698, 1792, 1836, 1927, 3024, 8027, 8028:
+		1153, 1193, 1205, 1213, 1227, 1231, 1264, 1290, 1298, 1317, 1364, 1406, 1540, 1614, 1698, 1792, 1836, 1927, 3024, 4031, 8027, 8028:
 		return true
 	}
 	return isTransientNumber(number) && number >= 9000 && number != 9007 // which quotes the key
