@@ -172,6 +172,8 @@ type ddlRun struct {
 	tag string
 	// before are the jobs of a TiDB with the tag from an earlier life of the changefeed.
 	before []int64
+	// blind: a TiDB does not show its jobs to the sink's user.
+	blind bool
 }
 
 // errUncertain says that a statement may or may not have been executed.

@@ -8,16 +8,19 @@ import (
 	"strings"
 )
 
-// A MySQL or MariaDB keeps no history of DDL. So that a swap, which a second
-// execution would undo, is executed once, the table tidbcdc.ddl_swap says which
-// have begun and which are done.
+// A MySQL or MariaDB keeps no history of DDL, and a TiDB shows its own only to
+// users with the privilege SUPER. So that a swap, which a second execution would
+// undo, is executed once, the table tidbcdc.ddl_swap says which have begun and
+// which are done.
 const (
 	swapTable       = "`tidbcdc`.`ddl_swap`"
 	createSwapTable = "CREATE TABLE IF NOT EXISTS " + swapTable + " (tag VARCHAR(64) PRIMARY KEY, done BOOL NOT NULL)"
 )
 
 // guarded reports whether the statement needs the table.
-func (r *ddlRun) guarded() bool { return r.statement.swaps && r.writer.dialect != dialectTiDB }
+func (r *ddlRun) guarded() bool {
+	return r.statement.swaps && (r.writer.dialect != dialectTiDB || r.blind)
+}
 
 // swapped reports whether the swap is done. It is an error if it has begun, as
 // nobody knows how that ended.
