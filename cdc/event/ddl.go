@@ -1,5 +1,7 @@
 package event
 
+import "time"
+
 // DDL is one schema change, delivered after every row of its tables with a
 // commit ts at or below its own, and before every row above it.
 type DDL struct {
@@ -15,6 +17,9 @@ type DDL struct {
 	// SQLMode, Charset and Collation are the session's when it ran the statement.
 	SQLMode            uint64
 	Charset, Collation string
+	// TimeZone is the session's, in which a changed column type converts a
+	// TIMESTAMP. It is nil for most kinds: TiDB notes it for those that rewrite rows.
+	TimeZone *time.Location
 	// Schema is the database that the statement ran against or changed.
 	Schema string
 	// Table is the table after the change, nil for a statement on a database

@@ -49,7 +49,7 @@ func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 	}
 	ddl := &event.DDL{
 		StartTs: job.StartTs, CommitTs: job.FinishedTs, Type: job.Type, JobID: job.ID, Query: job.Query,
-		SQLMode: job.SQLMode, Charset: job.Charset, Collation: job.Collation,
+		SQLMode: job.SQLMode, Charset: job.Charset, Collation: job.Collation, TimeZone: job.TimeZone,
 		Schema: s.schemaNameLocked(job.SchemaID, job.SchemaName), Changes: changes,
 	}
 	switch job.Type {

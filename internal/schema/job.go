@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -32,6 +33,7 @@ type Job struct {
 	Query              string
 	SQLMode            uint64
 	Charset, Collation string
+	TimeZone           *time.Location // nil if the job does not tell
 	// StartTs and FinishedTs are those of the transaction that made the change
 	// visible. The JSON does not have them: they come from the row.
 	StartTs, FinishedTs event.Ts
@@ -66,6 +68,14 @@ type (
 		Collate    string          `json:"collate"`
 		SQLMode    uint64          `json:"sql_mode"`
 		LocalMode  bool            `json:"local_mode"`
+		ReorgMeta  *struct {
+			Location *locationJSON `json:"location"`
+		} `json:"reorg_meta"`
+	}
+	// locationJSON is an IANA name, or an offset in seconds without one.
+	locationJSON struct {
+		Name   string `json:"name"`
+		Offset int    `json:"offset"`
 	}
 	historyJSON struct {
 		SchemaVersion      int64
@@ -96,6 +106,9 @@ func DecodeJob(data []byte) (*Job, error) {
 		Charset: raw.Charset, Collation: raw.Collate,
 		state: raw.State, realStartTs: event.Ts(raw.RealStart), local: raw.LocalMode, args: raw.RawArgs,
 	}
+	if m := raw.ReorgMeta; m != nil && m.Location != nil {
+		job.TimeZone = m.Location.location()
+	}
 	if b := raw.Binlog; b != nil {
 		job.schemaVersion = b.SchemaVersion
 		job.db = b.DBInfo
@@ -107,6 +120,21 @@ func DecodeJob(data []byte) (*Job, error) {
 		}
 	}
 	return job, nil
+}
+
+// location returns nil for a name that this machine does not know.
+func (l *locationJSON) location() *time.Location {
+	if l.Offset != 0 {
+		return time.FixedZone("", l.Offset)
+	}
+	if l.Name == "" {
+		return time.UTC
+	}
+	loc, err := time.LoadLocation(l.Name)
+	if err != nil {
+		return nil
+	}
+	return loc
 }
 
 // present returns nil for the JSON null.

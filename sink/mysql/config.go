@@ -67,8 +67,8 @@ type Config struct {
 	// written, in the transaction that writes the rows, and leaves out rows that
 	// were (exactly-once). It needs Changefeed.
 	ExactlyOnce bool
-	// TimeZone is the time zone of the sessions that execute DDL, where it gives
-	// local times a meaning (time-zone). nil leaves the server's. Rows do not
+	// TimeZone is the time zone in which DDL gives local times a meaning, unless
+	// event.DDL.TimeZone tells it (time-zone). nil leaves the server's. Rows do not
 	// depend on it.
 	TimeZone *time.Location
 	// NoBatchDML writes one statement per row (batch-dml-enable=false).
@@ -77,7 +77,8 @@ type Config struct {
 	NoMultiStatements bool
 	// NoPreparedStatements sends every statement as text (cache-prep-stmts=false).
 	NoPreparedStatements bool
-	// HasVectorType says that the downstream has the VECTOR type (has-vector-type).
+	// HasVectorType says that the downstream has TiDB's type VECTOR, which is a
+	// LONGTEXT otherwise (has-vector-type).
 	HasVectorType bool
 	// Logger receives what an operator should know. The default discards it.
 	Logger *slog.Logger

@@ -22,10 +22,10 @@ import (
 // ddlWriter executes DDL downstream, each over a connection of its own: rows of
 // other tables go on meanwhile, and an ADD INDEX may take hours.
 type ddlWriter struct {
+	downstream
 	// db is without a read timeout, if the sink opened it.
-	db      *sql.DB
-	dialect ddlDialect
-	log     *slog.Logger
+	db  *sql.DB
+	log *slog.Logger
 }
 
 // WriteDDL implements [sink.Sink]. The statement is rewritten with quoted and
@@ -35,12 +35,16 @@ type ddlWriter struct {
 // What only TiDB knows goes to a TiDB and is left out for others: AUTO_RANDOM,
 // CLUSTERED, TTL (which stays off), placement, pre-splitting, global and partial
 // indexes; for MariaDB also expression indexes. No downstream gets defaults from
-// sequences. MySQL and MariaDB get neither ENGINE nor CHECK: tables have to be
+// sequences. VECTOR becomes LONGTEXT unless Config.HasVectorType. MySQL and MariaDB get neither ENGINE nor CHECK: tables have to be
 // transactional, and TiDB checks nothing unless told to. Foreign keys are made and
 // not enforced. DROP DATABASE keeps a database that holds other tables.
 //
 // Old rows get the value that TiDB gave them for a new column with DEFAULT
-// CURRENT_TIMESTAMP.
+// CURRENT_TIMESTAMP. A column that becomes a TIMESTAMP, or is none any more, is
+// converted in the time zone in which TiDB converted it; a MySQL or MariaDB has to
+// have the names of time zones for one with summer time. What else depends on the
+// session's, such as a partition's bound UNIX_TIMESTAMP('2024-01-01'), is read in
+// Config.TimeZone.
 //
 // The DDL has a connection of its own, without a read timeout if [Open] made the
 // Sink, and may take hours. If that is lost, the server is asked whether it goes on
@@ -50,7 +54,7 @@ type ddlWriter struct {
 // MariaDB gets a table tidbcdc.ddl_swap for them. If it remains open whether one
 // was executed, the error is permanent and says what to do.
 func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
-	w := &ddlWriter{db: s.ddlDB, dialect: dialectMySQL, log: s.log}
+	w := &ddlWriter{db: s.ddlDB, downstream: downstream{zone: s.cfg.TimeZone, vectors: s.cfg.HasVectorType}, log: s.log}
 	switch {
 	case s.server.isTiDB:
 		w.dialect = dialectTiDB
@@ -85,7 +89,7 @@ func openDDL(cfg *mysqldriver.Config) (*sql.DB, error) {
 // write executes a DDL, or finds that it has been executed. It may be called
 // again after an error, and for several DDLs at once.
 func (d *ddlWriter) write(ctx context.Context, ddl *event.DDL) error {
-	plan, err := rewriteDDL(ddl, d.dialect)
+	plan, err := rewriteDDL(ddl, d.downstream)
 	if err != nil {
 		return sink.Permanent(err)
 	}
@@ -232,7 +236,7 @@ func (r *ddlRun) execute(ctx context.Context, conn *sql.Conn) (*sql.Conn, error)
 
 // executeOnce sets the session up and runs the statement.
 func (r *ddlRun) executeOnce(ctx context.Context, conn *sql.Conn) error {
-	if err := setDDLSession(ctx, conn, r.writer.dialect, r.ddl, r.plan); err != nil {
+	if err := r.writer.setSession(ctx, conn, r.ddl, r.plan); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
+	"github.com/pingcap/tidb/pkg/parser/mysql"
 	"github.com/pingcap/tidb/pkg/parser/types"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
@@ -21,7 +22,7 @@ func (w *ddlRewriter) createTables(statements []ast.StmtNode) error {
 		}
 		s := w.statementOf(statements, c.After)
 		if s == nil {
-			w.addCreate(tableSQL(c.After, w.collation), "")
+			w.addCreate(w.tableSQL(c.After), "")
 			continue
 		}
 		if err := w.createTable(s, c.After); err != nil {
@@ -70,7 +71,7 @@ func (w *ddlRewriter) createTable(s *ast.CreateTableStmt, after *event.TableInfo
 		if err != nil {
 			return err
 		}
-		w.addCreate(sql, tableSQL(after, w.collation))
+		w.addCreate(sql, w.tableSQL(after))
 		return nil
 	}
 	for _, def := range s.Cols {
@@ -118,6 +119,10 @@ func (w *ddlRewriter) createIndex(s *ast.CreateIndexStmt) error {
 	}
 	s.Table.Schema, s.Table.Name = ast.NewCIStr(table.Schema), ast.NewCIStr(table.Table)
 	s.LockAlg, s.IfNotExists = nil, false
+	if s.KeyType == ast.IndexKeyTypeVector && !w.vectors {
+		w.note("the index %s of %s", s.IndexName, table.Name())
+		return nil
+	}
 	if s.KeyType == ast.IndexKeyTypeVector || s.KeyType == ast.IndexKeyTypeColumnar || !w.index(s.IndexPartSpecifications, s.IndexOption) {
 		if w.dialect != dialectTiDB {
 			w.note("the index %s of %s", s.IndexName, table.Name())
@@ -139,12 +144,12 @@ func (w *ddlRewriter) dropIndex(s *ast.DropIndexStmt) error {
 
 // tableSQL makes a CREATE TABLE of what is known of a table: all but its
 // partitions, foreign keys, expression indexes and what is TiDB's alone.
-func tableSQL(t *event.TableInfo, collation func(string) string) string {
+func (w *ddlRewriter) tableSQL(t *event.TableInfo) string {
 	var parts []string
 	for _, list := range [][]event.ColumnInfo{t.Columns, t.VirtualColumns} {
 		for i := range list {
 			if c := &list[i]; !c.Hidden {
-				parts = append(parts, columnSQL(c, collation))
+				parts = append(parts, w.columnSQL(c))
 			}
 		}
 	}
@@ -161,7 +166,7 @@ func tableSQL(t *event.TableInfo, collation func(string) string) string {
 		sql += " DEFAULT CHARACTER SET = " + t.Charset
 	}
 	if t.Collation != "" {
-		sql += " DEFAULT COLLATE = " + collation(t.Collation)
+		sql += " DEFAULT COLLATE = " + w.collation(t.Collation)
 	}
 	if t.Comment != "" {
 		sql += " COMMENT = " + quoteText(t.Comment)
@@ -189,9 +194,14 @@ func indexSQL(t *event.TableInfo, idx *event.IndexInfo) string {
 	return "KEY " + quoteName(idx.Name) + columns
 }
 
-func columnSQL(c *event.ColumnInfo, collation func(string) string) string {
+func (w *ddlRewriter) columnSQL(c *event.ColumnInfo) string {
 	var b strings.Builder
 	b.WriteString(quoteName(c.Name) + " ")
+	if c.Type == event.TypeVector && !w.vectors {
+		text := *c
+		text.Type, text.Charset, text.Collation, text.Length = event.TypeLongBlob, mysql.DefaultCharset, "utf8mb4_bin", -1
+		c = &text
+	}
 	tp := types.NewFieldType(byte(c.Type))
 	tp.SetFlag(uint(c.Flag &^ event.FlagBinary))
 	tp.SetFlen(c.Length)
@@ -200,7 +210,7 @@ func columnSQL(c *event.ColumnInfo, collation func(string) string) string {
 	tp.SetCharset(c.Charset)
 	b.WriteString(tp.InfoSchemaStr())
 	if hasCollation(c) {
-		b.WriteString(" COLLATE " + collation(c.Collation))
+		b.WriteString(" COLLATE " + w.collation(c.Collation))
 	}
 	if c.Generated() {
 		b.WriteString(" GENERATED ALWAYS AS (" + c.GeneratedExpr + ")")

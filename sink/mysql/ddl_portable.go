@@ -7,6 +7,7 @@ import (
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/pingcap/tidb/pkg/parser/mysql"
+	"github.com/pingcap/tidb/pkg/parser/types"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -54,6 +55,7 @@ func columnInfo(t *event.TableInfo, name string) *event.ColumnInfo {
 // writes out a collation that is the table's, for MODIFY COLUMN, whose default
 // servers disagree on.
 func (w *ddlRewriter) column(def *ast.ColumnDef, after *event.TableInfo, explicit bool) {
+	w.vector(def)
 	info := columnInfo(after, def.Name.Name.O)
 	if info != nil && hasCollation(info) {
 		w.setCollation(def, info, explicit || info.Collation != after.Collation)
@@ -65,6 +67,17 @@ func (w *ddlRewriter) column(def *ast.ColumnDef, after *event.TableInfo, explici
 			w.utcDefault(o, info)
 		}
 	}
+}
+
+// vector makes a VECTOR a text for a downstream without the type.
+func (w *ddlRewriter) vector(def *ast.ColumnDef) {
+	if def.Tp.GetType() != mysql.TypeTiDBVectorFloat32 || w.vectors {
+		return
+	}
+	def.Tp = types.NewFieldType(mysql.TypeLongBlob)
+	def.Tp.SetCharset(mysql.DefaultCharset)
+	def.Tp.SetCollate("utf8mb4_bin")
+	w.note("that %q is a VECTOR, without has-vector-type", def.Name.Name.O)
 }
 
 // setCollation replaces what a definition says of its character set.
@@ -126,8 +139,11 @@ func (w *ddlRewriter) utcDefault(o *ast.ColumnOption, info *event.ColumnInfo) {
 		return
 	}
 	text := *info.Default
-	if t, ok := parseTime(text); ok && w.plan.zone != 0 {
-		text = t.Add(w.plan.zone).Format("2006-01-02 15:04:05.999999")
+	if w.plan.zone == nil {
+		w.plan.zone = time.UTC
+	}
+	if t, ok := parseTime(text); ok && w.plan.zone != time.UTC {
+		text = t.In(w.plan.zone).Format("2006-01-02 15:04:05.999999")
 	}
 	o.Expr = ast.NewValueExpr(text, mysql.DefaultCharset, mysql.DefaultCollationName)
 }
@@ -157,11 +173,15 @@ func (w *ddlRewriter) setClock(before, after *event.TableInfo) {
 	switch {
 	case instant.IsZero() && local.IsZero():
 	case instant.IsZero():
-		w.plan.timestamp = local
+		if w.plan.zone == nil {
+			w.plan.zone = time.UTC
+		}
+		y, m, d := local.Date()
+		w.plan.timestamp = time.Date(y, m, d, local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), w.plan.zone)
 	default:
 		w.plan.timestamp = instant
 		if !local.IsZero() {
-			w.plan.zone = local.Sub(instant).Round(time.Minute)
+			w.plan.zone = time.FixedZone("", int(local.Sub(instant).Round(time.Minute).Seconds()))
 		}
 	}
 }
@@ -236,6 +256,9 @@ func indexName(keys []*ast.IndexPartSpecification, before, after *event.TableInf
 // constraint adapts a constraint and reports whether the downstream can have it.
 func (w *ddlRewriter) constraint(c *ast.Constraint) bool {
 	c.IfNotExists = false
+	if c.Tp == ast.ConstraintVector && !w.vectors {
+		return false
+	}
 	if w.dialect == dialectTiDB {
 		return true
 	}

@@ -26,17 +26,24 @@ const (
 	dialectTiDB
 )
 
+// downstream is what a rewritten DDL depends on.
+type downstream struct {
+	dialect ddlDialect
+	zone    *time.Location // of what TiDB does not tell the zone; nil is the server's
+	vectors bool           // it has VECTOR
+}
+
 // ddlPlan is what to do downstream for one DDL.
 type ddlPlan struct {
 	statements []ddlStatement
 	// dropSchema: the statement is DROP DATABASE, which needs a look at what else
 	// is in the database.
 	dropSchema bool
-	// timestamp is what the session's clock is to show, and zone its distance
-	// from UTC, so that a new column with DEFAULT CURRENT_TIMESTAMP gives old rows
-	// the value that TiDB gave them.
+	// timestamp is what the session's clock is to show, and zone where, nil for the
+	// server's own, so that a new column with DEFAULT CURRENT_TIMESTAMP gives old
+	// rows the value that TiDB gave them.
 	timestamp time.Time
-	zone      time.Duration
+	zone      *time.Location
 	// notes are what the downstream does not get though it matters there, for the log.
 	notes []string
 }
@@ -55,9 +62,9 @@ type ddlStatement struct {
 
 // ddlRewriter makes a plan of one DDL.
 type ddlRewriter struct {
-	dialect ddlDialect
-	ddl     *event.DDL
-	plan    ddlPlan
+	downstream
+	ddl  *event.DDL
+	plan ddlPlan
 }
 
 // errNotPossible says that a dialect has no statement for a DDL.
@@ -66,9 +73,12 @@ var errNotPossible = errors.New("the downstream has no such statement")
 // rewriteDDL turns a DDL into statements for a downstream. They touch the tables
 // in ddl.Changes only, whatever else the query names, except that a view or a
 // foreign key may refer to others.
-func rewriteDDL(ddl *event.DDL, dialect ddlDialect) (*ddlPlan, error) {
-	w := &ddlRewriter{dialect: dialect, ddl: ddl}
-	w.plan.timestamp = ddl.CommitTs.Time()
+func rewriteDDL(ddl *event.DDL, d downstream) (*ddlPlan, error) {
+	w := &ddlRewriter{downstream: d, ddl: ddl}
+	w.plan.timestamp, w.plan.zone = ddl.CommitTs.Time(), d.zone
+	if ddl.TimeZone != nil {
+		w.plan.zone = ddl.TimeZone
+	}
 	if err := w.rewrite(); err != nil {
 		return nil, fmt.Errorf("rewrite DDL job %d (%s) on %s at commit ts %d: %w", ddl.JobID, ddl.Type, ddlTarget(ddl), ddl.CommitTs, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -188,7 +189,7 @@ func TestRewriteDDL(t *testing.T) {
 				if want == "" {
 					want = tt.want
 				}
-				plan, err := rewriteDDL(&event.DDL{Type: tt.kind, Query: tt.query, Schema: "s", JobID: 7, CommitTs: 5, Changes: tt.changes}, dialect)
+				plan, err := rewriteDDL(&event.DDL{Type: tt.kind, Query: tt.query, Schema: "s", JobID: 7, CommitTs: 5, Changes: tt.changes}, downstream{dialect: dialect, zone: time.UTC})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +215,7 @@ func TestRewriteDDLSQLMode(t *testing.T) {
 	plan, err := rewriteDDL(&event.DDL{
 		Type: event.DDLModifyTableComment, Schema: "s", SQLMode: ansiQuotes | noBackslash, Changes: changes(info("s.t"), info("s.t")),
 		Query: `alter table "t" comment = 'back\slash'''`,
-	}, dialectMySQL)
+	}, downstream{dialect: dialectMySQL, zone: time.UTC})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,12 +259,12 @@ func TestRewriteDDLClock(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before, after := info("s.t", "id"), info("s.t", "id")
 			after.Columns = append(after.Columns, tt.columns...)
-			plan, err := rewriteDDL(&event.DDL{Type: event.DDLAddColumn, Query: tt.query, Schema: "s", CommitTs: 1000_000 << 18, Changes: changes(before, after)}, dialectMySQL)
+			plan, err := rewriteDDL(&event.DDL{Type: event.DDLAddColumn, Query: tt.query, Schema: "s", CommitTs: 1000_000 << 18, Changes: changes(before, after)}, downstream{dialect: dialectMySQL, zone: time.UTC})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := unixSeconds(plan.timestamp); got != tt.timestamp || zoneOffset(plan.zone) != tt.zone {
-				t.Errorf("got timestamp %s in %s, want %s in %s", got, zoneOffset(plan.zone), tt.timestamp, tt.zone)
+			if got := unixSeconds(plan.timestamp); got != tt.timestamp || zoneOffset(plan.zone, plan.timestamp) != tt.zone {
+				t.Errorf("got timestamp %s in %s, want %s in %s", got, zoneOffset(plan.zone, plan.timestamp), tt.timestamp, tt.zone)
 			}
 			if sql := plan.statements[0].sql; !strings.Contains(sql, tt.want) {
 				t.Errorf("got %s, want %s in it", sql, tt.want)
@@ -289,17 +290,17 @@ func TestRewriteDDLFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.ddl.JobID, tt.ddl.CommitTs, tt.ddl.Schema = 7, 44, "s"
-			_, err := rewriteDDL(&tt.ddl, dialectMySQL)
+			_, err := rewriteDDL(&tt.ddl, downstream{dialect: dialectMySQL})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "job 7") || !strings.Contains(err.Error(), "commit ts 44") {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
 	}
-	_, err := rewriteDDL(&event.DDL{Type: event.DDLRecoverTable, Query: "recover table by job 3", Schema: "s", Changes: changes(nil, info("s.t"))}, dialectMariaDB)
+	_, err := rewriteDDL(&event.DDL{Type: event.DDLRecoverTable, Query: "recover table by job 3", Schema: "s", Changes: changes(nil, info("s.t"))}, downstream{dialect: dialectMariaDB})
 	if !errors.Is(err, errNotPossible) {
 		t.Errorf("got %v", err)
 	}
-	plan, err := rewriteDDL(&event.DDL{Type: event.DDLRecoverTable, Query: "recover table by job 3", Schema: "s", Changes: changes(nil, info("s.t"))}, dialectTiDB)
+	plan, err := rewriteDDL(&event.DDL{Type: event.DDLRecoverTable, Query: "recover table by job 3", Schema: "s", Changes: changes(nil, info("s.t"))}, downstream{dialect: dialectTiDB})
 	if err != nil || plan.statements[0].sql != "RECOVER TABLE `s`.`t`" {
 		t.Errorf("got %v, %v", plan, err)
 	}
@@ -314,7 +315,7 @@ func FuzzRewriteDDL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string, kind uint8, mode uint64) {
 		table := info("s.t", "a", "b:utf8mb4_bin")
 		for d := range ddlDialect(3) {
-			_, _ = rewriteDDL(&event.DDL{Type: event.DDLType(kind), Query: query, SQLMode: mode, Schema: "s", Changes: changes(table, table)}, d)
+			_, _ = rewriteDDL(&event.DDL{Type: event.DDLType(kind), Query: query, SQLMode: mode, Schema: "s", Changes: changes(table, table)}, downstream{dialect: d})
 		}
 	})
 }

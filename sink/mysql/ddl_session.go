@@ -20,19 +20,22 @@ const (
 	errNotPrivileged  = 1227
 	errGlobalVariable = 1229
 	errPrivilegeCheck = 8121 // TiDB
+	errNoTimeZone     = 1298
 )
 
-// setDDLSession prepares a session for one DDL.
-func setDDLSession(ctx context.Context, conn *sql.Conn, dialect ddlDialect, ddl *event.DDL, plan *ddlPlan) error {
+// setSession prepares a session for one DDL.
+func (d *ddlWriter) setSession(ctx context.Context, conn *sql.Conn, ddl *event.DDL, plan *ddlPlan) error {
 	required := "SET NAMES utf8mb4 COLLATE utf8mb4_bin, SESSION foreign_key_checks = 0" +
 		", SESSION sql_mode = '" + ddlSQLMode(ddl.SQLMode) + "'" +
-		", SESSION time_zone = '" + zoneOffset(plan.zone) + "'" +
 		", SESSION timestamp = " + unixSeconds(plan.timestamp)
 	if _, err := conn.ExecContext(ctx, required); err != nil {
 		return fmt.Errorf("set up a session for DDL: %w", err)
 	}
+	if err := d.setTimeZone(ctx, conn, plan); err != nil {
+		return fmt.Errorf("set up a session for DDL: set its time zone: %w", err)
+	}
 	optional := []string{"explicit_defaults_for_timestamp = 1"}
-	switch dialect {
+	switch d.dialect {
 	case dialectTiDB:
 		// The policies of the upstream do not exist downstream.
 		optional = []string{"tidb_placement_mode = 'IGNORE'", "tidb_enable_external_ts_read = OFF"}
@@ -50,6 +53,27 @@ func setDDLSession(ctx context.Context, conn *sql.Conn, dialect ddlDialect, ddl 
 		}
 	}
 	return nil
+}
+
+// setTimeZone sets the plan's time zone: by name, or, if the server does not know
+// names, as its distance from UTC at the time of the DDL.
+func (d *ddlWriter) setTimeZone(ctx context.Context, conn *sql.Conn, plan *ddlPlan) error {
+	if plan.zone == nil {
+		return nil
+	}
+	offset := zoneOffset(plan.zone, plan.timestamp)
+	if name := plan.zone.String(); strings.Contains(name, "/") {
+		_, err := conn.ExecContext(ctx, "SET SESSION time_zone = "+quoteText(name))
+		if errorNumber(err) != errNoTimeZone {
+			return err
+		}
+		if summer := plan.timestamp.AddDate(0, 6, 0); zoneOffset(plan.zone, summer) != offset {
+			d.log.Warn("the server does not know the names of time zones (mysql_tzinfo_to_sql loads them): where a DDL converts a TIMESTAMP, "+
+				"summer time is not taken into account", "time_zone", name, "instead", offset)
+		}
+	}
+	_, err := conn.ExecContext(ctx, "SET SESSION time_zone = '"+offset+"'")
+	return err
 }
 
 // ddlSQLMode returns what of the upstream session's SQL mode decides whether a
@@ -73,13 +97,15 @@ func ddlSQLMode(mode uint64) string {
 	return strings.Join(names, ",")
 }
 
-// zoneOffset returns a distance from UTC as a time zone. Servers know -12:59 to +13:00 at least.
-func zoneOffset(d time.Duration) string {
+// zoneOffset returns a zone's distance from UTC as a time zone. Servers know
+// -12:59 to +13:00 at least.
+func zoneOffset(zone *time.Location, at time.Time) string {
 	sign := '+'
-	if d < 0 {
-		sign, d = '-', -d
+	_, seconds := at.In(zone).Zone()
+	if seconds < 0 {
+		sign, seconds = '-', -seconds
 	}
-	return fmt.Sprintf("%c%02d:%02d", sign, int(d.Hours()), int(d.Minutes())%60)
+	return fmt.Sprintf("%c%02d:%02d", sign, seconds/3600, seconds/60%60)
 }
 
 // unixSeconds prints a time as the variable timestamp wants it; DEFAULT, the

@@ -22,7 +22,7 @@
 //	max-multi-update-row-size  1024      average bytes of a row above which max-multi-update-row, if set, means 1; up to 8192
 //	tidb-txn-mode              optimistic  or pessimistic; TiDB only
 //	ssl-ca, ssl-cert, ssl-key  –         paths of PEM files on this machine
-//	time-zone                  changefeed's  of sessions that execute DDL; empty leaves the server's
+//	time-zone                  changefeed's  in which DDL is read where the upstream's is not known; empty leaves the server's
 //	safe-mode                  false     write all rows as if they had been written before
 //	batch-dml-enable           true      several rows in a statement
 //	multi-stmt-enable          true      several statements in a round trip
@@ -30,7 +30,7 @@
 //	transaction-atomicity      none      or table: what a transaction did to a physical table is one transaction downstream
 //	timeout                    2m        of connecting
 //	read-timeout, write-timeout  2m      of each answer and packet
-//	has-vector-type            false     the downstream has the VECTOR type
+//	has-vector-type            false     the downstream has TiDB's VECTOR; else it gets LONGTEXT
 //	exactly-once               false     see below
 //
 // The user needs SELECT, INSERT, UPDATE and DELETE, and for DDL what that needs.
