@@ -217,13 +217,14 @@ func (b *batch) shards(yield func(members []int32) bool) {
 func (b *batch) deletes(hash *hasher, c *change, yield func(image []event.Value)) {
 	after := b.after(c)
 	if b.plan.clustered || b.plan.keyless {
-		// All images have the same handle key, or it is the first that is there.
+		// All images have the same handle key, or as much of it as a prefix, or it is
+		// the first that is there.
 		switch {
 		case c.kind == changeDelete && b.plan.keyless:
 			if before := b.before(c); before != nil {
 				yield(before)
 			}
-		case c.kind == changeDelete && b.plan.whole:
+		case c.kind == changeDelete && (b.plan.whole || b.plan.prefixed):
 			// The downstream has the first image, or a later one from an earlier run.
 			for i := c.last; i >= 0; i = b.earlier[i] {
 				if image := b.rows[i].PreColumns; image != nil {

@@ -47,7 +47,7 @@
 //	gone, or a unique key changed   DELETE … WHERE handle key IN (…)
 //	updated                         INSERT … ON DUPLICATE KEY UPDATE, all columns
 //	new, or a unique key changed    INSERT
-//	in safe mode, all but the gone  REPLACE
+//	in safe mode, all but the gone  REPLACE; and in a TiDB for BIT(57) to BIT(64)
 //
 // Generated columns are left out. An update is not an UPDATE: that would lose a row
 // that is missing downstream, without a word. Since it sets all columns, the row

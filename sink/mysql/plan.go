@@ -21,6 +21,11 @@ type plan struct {
 	keyless bool
 	// clustered: TiKV's key of the row is its handle key.
 	clustered bool
+	// prefixed: of that, the columns' first characters alone are in TiKV's key, so
+	// that they may change under it.
+	prefixed bool
+	// replaces: updates are written as in safe mode, see updateReplaces.
+	replaces bool
 	// unique are the unique keys that rows can conflict in. That of a clustered
 	// table's TiKV key is not among them.
 	unique []uniqueKey
@@ -57,6 +62,7 @@ func newPlan(t *event.TableInfo, s *server) *plan {
 			}
 		}
 	}
+	p.replaces = s.isTiDB && updateReplaces(t)
 	p.where = t.HandleKey
 	// A row that moves between partitions is a delete in one span and an insert in
 	// another, which come in any order. Under a global index both have the same
@@ -135,7 +141,11 @@ func (p *plan) addUniqueKeys() {
 	t := p.table
 	for i := range t.Indexes {
 		index := &t.Indexes[i]
-		if !index.Unique && !index.Primary || index.Primary && p.clustered {
+		if index.Primary && p.clustered {
+			p.prefixed = slices.ContainsFunc(index.Columns, func(c event.IndexColumn) bool { return c.Length >= 0 })
+			continue
+		}
+		if !index.Unique && !index.Primary {
 			continue
 		}
 		key := make(uniqueKey, len(index.Columns))
@@ -148,6 +158,12 @@ func (p *plan) addUniqueKeys() {
 		}
 		p.unique = append(p.unique, key)
 	}
+}
+
+// updateReplaces reports whether ON DUPLICATE KEY UPDATE would damage a row in a
+// TiDB, whose VALUES() of a BIT that takes eight bytes has them in reverse.
+func updateReplaces(t *event.TableInfo) bool {
+	return slices.ContainsFunc(t.Columns, func(c event.ColumnInfo) bool { return c.Type == event.TypeBit && c.Length > 56 })
 }
 
 // moves reports whether an update changes a unique key, or may do so.

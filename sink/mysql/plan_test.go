@@ -48,3 +48,31 @@ func TestPartitions(t *testing.T) {
 		}
 	})
 }
+
+// TestPrefixKey: a row whose primary key is changed beyond its prefix, under the same
+// key of TiKV, and deleted in one call.
+func TestPrefixKey(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		db := s.database(t, "prefix")
+		mustExec(t, db, "CREATE TABLE t (a VARCHAR(20), n INT, PRIMARY KEY (a(3)))")
+		table := &event.TableInfo{
+			ID: 77, Schema: "prefix", Table: "t", IsCommonHandle: true, HandleKey: []int{0},
+			Columns: []event.ColumnInfo{
+				{ID: 1, Name: "a", Type: event.TypeVarchar, Flag: event.FlagNotNull, Charset: "utf8mb4", Collation: "utf8mb4_bin"},
+				{ID: 2, Name: "n", Type: event.TypeLong},
+			},
+			Indexes: []event.IndexInfo{{ID: 1, Name: "PRIMARY", Primary: true, Unique: true, Columns: []event.IndexColumn{{Name: "a", Offset: 0, Length: 3}}}},
+		}
+		out := openFresh(t, s)
+		change := func(ts event.Ts, before, after []event.Value) *event.RowChanged {
+			return &event.RowChanged{StartTs: ts - 1, CommitTs: ts, Table: table, PhysicalTableID: 77, Key: []byte("abc"), PreColumns: before, Columns: after}
+		}
+		long := []event.Value{event.TextValue("abcxyz"), event.Int64Value(1)}
+		short := []event.Value{event.TextValue("abc"), event.Int64Value(2)}
+		write(t, out, []*event.RowChanged{change(3, nil, long)})
+		write(t, out, []*event.RowChanged{change(5, long, short), change(7, short, nil)})
+		if got := rowsOf(t, db, "SELECT a FROM t"); len(got) != 0 {
+			t.Errorf("left after the delete: %q", got)
+		}
+	})
+}

@@ -12,19 +12,23 @@ import (
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
+	"github.com/tidbcdc/tidbcdc/sink/mysql"
 )
 
 // TestRecordedRows writes what a real TiDB wrote to a table with a column of every
 // type, as inserts, updates and deletes, and reads it back.
 func TestRecordedRows(t *testing.T) {
 	// Prepared statements and text must come to the same.
-	modes := map[string]string{"prepared": "max-txn-row=100", "text": "cache-prep-stmts=false", "row by row": "batch-dml-enable=false", "safe": "safe-mode=true"}
+	modes := map[string]string{"prepared": "max-txn-row=100", "text": "cache-prep-stmts=false", "row by row": "batch-dml-enable=false", "safe": "safe-mode=true", "updates": ""}
 	onEach(t, func(t *testing.T, s *server) {
 		for mode, parameters := range modes {
 			for _, shape := range []string{"narrow", "wide"} {
 				t.Run(shape+"/"+mode, func(t *testing.T) {
 					db, name := createRecorded(t, s, shape)
 					out := s.open(t, parameters)
+					if mode == "updates" {
+						out = openFresh(t, s)
+					}
 					for _, op := range []string{"insert", "update", "delete"} {
 						mustExec(t, db, "TRUNCATE TABLE "+name)
 						rows := loadRecorded(t, shape, op).mount(t)
@@ -36,6 +40,21 @@ func TestRecordedRows(t *testing.T) {
 			}
 		}
 	})
+}
+
+// openFresh opens a sink none of whose rows may have been written before.
+func openFresh(t *testing.T, s *server) *mysql.Sink {
+	t.Helper()
+	out, err := mysql.New(t.Context(), s.connect(t, "", nil), mysql.Config{SafeUntil: 1, Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := out.Close(); err != nil {
+			t.Errorf("close sink: %v", err)
+		}
+	})
+	return out
 }
 
 // befores are the inserts that made the old images.
@@ -268,6 +287,28 @@ func TestValues(t *testing.T) {
 						t.Errorf("%s rows are left after deletes by value", got[0])
 					}
 				})
+			}
+		}
+	})
+}
+
+// TestUpdateOfBits: an update of rows that nobody has written before, in a table
+// with a BIT of every number of bytes.
+func TestUpdateOfBits(t *testing.T) {
+	onEach(t, func(t *testing.T, s *server) {
+		for _, width := range []int{1, 8, 9, 32, 48, 56, 57, 64} {
+			db := s.database(t, "bits")
+			mustExec(t, db, fmt.Sprintf("CREATE TABLE a (id INT PRIMARY KEY, b BIT(%d))", width))
+			table := tableInfo("bits.a")
+			table.Columns = append(table.Columns, event.ColumnInfo{ID: 2, Name: "b", Type: event.TypeBit, Length: width})
+			out := openFresh(t, s)
+			image := func(bits uint64) []event.Value {
+				return []event.Value{event.Int64Value(1), event.BitValue(bits, width)}
+			}
+			write(t, out, []*event.RowChanged{{StartTs: 2, CommitTs: 3, Table: table, PhysicalTableID: 1, Key: []byte("k"), Columns: image(0)}})
+			write(t, out, []*event.RowChanged{{StartTs: 4, CommitTs: 5, Table: table, PhysicalTableID: 1, Key: []byte("k"), PreColumns: image(0), Columns: image(1)}})
+			if got := rowsOf(t, db, "SELECT b + 0 FROM a"); !slices.Equal(got, []string{"1"}) {
+				t.Errorf("BIT(%d): got %q, want 1", width, got)
 			}
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
@@ -110,7 +111,7 @@ func (b *batch) sameMode(members []int32) int {
 
 // putAll adds the statements that write the new images.
 func (w *worker) putAll(ctx context.Context, b *batch, members []int32, safe bool) error {
-	if safe {
+	if safe || b.plan.replaces && slices.ContainsFunc(members, func(i int32) bool { return b.changes[i].kind == changeUpdate }) {
 		return w.puts(ctx, b, members, verbReplace, func(k changeKind) bool { return k != changeDelete })
 	}
 	if err := w.puts(ctx, b, members, verbUpsert, func(k changeKind) bool { return k == changeUpdate }); err != nil {
