@@ -194,9 +194,9 @@ func TestReplica(t *testing.T) {
 					// Rows that are written twice are two, without a key.
 					c.Except = append(c.Except, "!"+name+".keyless", "!"+name+".moved_keyless")
 				}
-				// While TiDB drops or empties a partition, it puts new rows of its range
-				// elsewhere, with a commit ts below the DDL's. Downstream they are in the
-				// partition, and go with it.
+				// While TiDB drops a partition, it puts new rows of its range elsewhere, with
+				// a commit ts below the DDL's. Downstream they are in the partition, and go
+				// with it.
 				w := &workload{db: database(t, name), tables: tables(), seed: seed, keepPartitions: true}
 				if err := w.create(ctx); err != nil {
 					t.Fatal(err)

@@ -171,7 +171,7 @@ type workload struct {
 	wg                         sync.WaitGroup
 	// stop ends it and waits.
 	stop func()
-	// keepPartitions leaves out what drops or empties partitions.
+	// keepPartitions leaves out what drops partitions.
 	keepPartitions bool
 	// altering is held for reading while a DDL is under way.
 	altering sync.RWMutex
@@ -292,7 +292,7 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 		}
 		w.altering.RLock()
 		query := d.next()
-		if w.keepPartitions && strings.Contains(query, " PARTITION ") {
+		if w.keepPartitions && strings.Contains(query, " DROP PARTITION ") {
 			w.altering.RUnlock()
 			continue
 		}

@@ -33,11 +33,12 @@ type ddlWriter struct {
 // executed again: errors that say that it has been executed count as success.
 //
 // What only TiDB knows goes to a TiDB and is left out for others: AUTO_RANDOM,
-// CLUSTERED, TTL (which stays off), placement, pre-splitting, global and partial
-// indexes; for MariaDB also expression indexes. No downstream gets defaults from
-// sequences. VECTOR becomes LONGTEXT unless Config.HasVectorType. MySQL and MariaDB get neither ENGINE nor CHECK: tables have to be
-// transactional, and TiDB checks nothing unless told to. Foreign keys are made and
-// not enforced. DROP DATABASE keeps a database that holds other tables.
+// CLUSTERED, TTL (which stays off), placement, pre-splitting, partial indexes and
+// unique ones that are GLOBAL; for MariaDB also expression indexes. No downstream
+// gets defaults from sequences. VECTOR becomes LONGTEXT unless
+// Config.HasVectorType. MySQL and MariaDB get neither ENGINE nor CHECK: tables have
+// to be transactional, and TiDB checks nothing unless told to. Foreign keys are made
+// and not enforced. DROP DATABASE keeps a database that holds other tables.
 //
 // Old rows get the value that TiDB gave them for a new column with DEFAULT
 // CURRENT_TIMESTAMP. A column that becomes a TIMESTAMP, or is none any more, is
@@ -46,13 +47,20 @@ type ddlWriter struct {
 // session's, such as a partition's bound UNIX_TIMESTAMP('2024-01-01'), is read in
 // Config.TimeZone.
 //
+// DROP PARTITION loses rows that were written while TiDB dropped the partition.
+// TiDB puts new rows of its range into the next partition then, and those of a list
+// into the DEFAULT one, some time before the commit ts of the DDL. Downstream they
+// are in the partition that is dropped. TRUNCATE and REORGANIZE PARTITION lose
+// nothing.
+//
 // The DDL has a connection of its own, without a read timeout if [Open] made the
 // Sink, and may take hours. If that is lost, the server is asked whether it goes on
-// with the statement, which is then waited for; in TiDB that needs the privilege
-// SUPER. EXCHANGE PARTITION and the swap of two names, which a second execution
-// would undo, are executed once: a TiDB has a history of its jobs; a MySQL or
-// MariaDB gets a table tidbcdc.ddl_swap for them. If it remains open whether one
-// was executed, the error is permanent and says what to do.
+// with the statement, which is then waited for; without the privilege to see it,
+// SUPER in TiDB and PROCESS elsewhere, the statement is executed again and finds
+// what the first one did. EXCHANGE PARTITION and the swap of two names, which a
+// second execution would undo, are executed once: a TiDB has a history of its jobs;
+// where there is none to see, a table tidbcdc.ddl_swap notes them. If it remains
+// open whether one was executed, the error is permanent and says what to do.
 func (s *Sink) WriteDDL(ctx context.Context, ddl *event.DDL) error {
 	w := &ddlWriter{db: s.ddlDB, downstream: downstream{zone: s.cfg.TimeZone, vectors: s.cfg.HasVectorType}, log: s.log}
 	switch {
@@ -161,6 +169,7 @@ var permanentDDLErrors = []uint16{
 	1149, // syntax
 	1235, // not supported
 	1273, // unknown collation
+	1503, // a unique key without the columns of the partitioning
 	4161, // unknown type (MariaDB)
 	8200, // unsupported DDL (TiDB)
 }

@@ -123,7 +123,8 @@ func (w *ddlRewriter) createIndex(s *ast.CreateIndexStmt) error {
 		w.note("the index %s of %s", s.IndexName, table.Name())
 		return nil
 	}
-	if s.KeyType == ast.IndexKeyTypeVector || s.KeyType == ast.IndexKeyTypeColumnar || !w.index(s.IndexPartSpecifications, s.IndexOption) {
+	global := s.KeyType == ast.IndexKeyTypeUnique && isGlobal(s.IndexOption)
+	if global || s.KeyType == ast.IndexKeyTypeVector || s.KeyType == ast.IndexKeyTypeColumnar || !w.index(s.IndexPartSpecifications, s.IndexOption) {
 		if w.dialect != dialectTiDB {
 			w.note("the index %s of %s", s.IndexName, table.Name())
 			return nil

@@ -369,6 +369,7 @@ func TestDDLFails(t *testing.T) {
 	}{
 		{"alter table a add column c vector(3)", event.DDLAddColumn, true},
 		{"alter table a add column c int collate nothing_like_it", event.DDLAddColumn, true},
+		{"alter table a partition by hash (v) partitions 2", event.DDLAlterTablePartitioning, true},
 		{"flashback table a", event.DDLRecoverTable, true},
 		{"alter table a add unique key u (v)", event.DDLAddIndex, false}, // other rows may come to be
 		{"alter table a add unique key u (w)", event.DDLAddIndex, false},

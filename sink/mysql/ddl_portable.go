@@ -112,6 +112,10 @@ func (w *ddlRewriter) keepColumnOption(o *ast.ColumnOption, generated bool) bool
 	}
 	switch o.Tp {
 	case ast.ColumnOptionPrimaryKey, ast.ColumnOptionUniqKey:
+		if o.Tp == ast.ColumnOptionUniqKey && strings.EqualFold(o.StrValue, "Global") {
+			w.note("the unique index of a column that is GLOBAL")
+			return false
+		}
 		o.PrimaryKeyTp, o.StrValue = ast.PrimaryKeyTypeDefault, ""
 	case ast.ColumnOptionAutoRandom, ast.ColumnOptionColumnFormat, ast.ColumnOptionStorage, ast.ColumnOptionSecondaryEngineAttribute,
 		// TiDB checks constraints only if told to: rows may violate them.
@@ -265,11 +269,19 @@ func (w *ddlRewriter) constraint(c *ast.Constraint) bool {
 	switch c.Tp {
 	case ast.ConstraintCheck, ast.ConstraintVector, ast.ConstraintColumnar:
 		return false
+	case ast.ConstraintUniq, ast.ConstraintUniqKey, ast.ConstraintUniqIndex:
+		if isGlobal(c.Option) {
+			return false
+		}
 	case ast.ConstraintForeignKey:
 		return true
 	}
 	return w.index(c.Keys, c.Option)
 }
+
+// isGlobal reports whether a unique index may lack columns of the partitioning,
+// as one can only in TiDB.
+func isGlobal(o *ast.IndexOption) bool { return o != nil && o.Global }
 
 // index adapts an index and reports whether the downstream can have it.
 func (w *ddlRewriter) index(keys []*ast.IndexPartSpecification, o *ast.IndexOption) bool {

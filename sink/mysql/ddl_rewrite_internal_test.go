@@ -96,6 +96,16 @@ func TestRewriteDDL(t *testing.T) {
 			want: "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT PRIMARY KEY,`name` VARCHAR(20) COLLATE utf8mb4_general_ci DEFAULT 'a\\\\''')" + table,
 		},
 		{
+			name: "create with global indexes", kind: event.DDLCreateTable, changes: changes(nil, tt),
+			query: "create table t (id int primary key, a int unique global, b int unique, unique key (a, b) global, unique key l (id, b)) partition by hash (id) partitions 2",
+			want:  "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT PRIMARY KEY,`a` INT,`b` INT UNIQUE KEY,UNIQUE `l`(`id`, `b`))" + table + " PARTITION BY HASH (`id`) PARTITIONS 2",
+			tidb:  "CREATE TABLE IF NOT EXISTS `s`.`t` (`id` INT PRIMARY KEY,`a` INT UNIQUE KEY GLOBAL,`b` INT UNIQUE KEY,UNIQUE(`a`, `b`) /*T![global_index] GLOBAL */,UNIQUE `l`(`id`, `b`))" + table + " PARTITION BY HASH (`id`) PARTITIONS 2",
+		},
+		{
+			name: "global index", kind: event.DDLAddIndex, changes: changes(tt, tt), query: "create unique index g on t (name) global", want: "-",
+			tidb: "CREATE UNIQUE INDEX `g` ON `s`.`t` (`name`) /*T![global_index] GLOBAL */",
+		},
+		{
 			name: "create what only TiDB has", kind: event.DDLCreateTable, changes: changes(nil, tt),
 			query: "create table t (id bigint auto_random(5) primary key clustered, check (id > 0), key ((id + 1)), key k (id) global) engine = myisam, " +
 				"ttl = `at` + interval 1 day ttl_enable = 'ON' shard_row_id_bits = 2 pre_split_regions = 2 auto_id_cache 1 placement policy p",
