@@ -389,6 +389,8 @@ func TestErrorTable(t *testing.T) {
 		{sink.Permanent(&dispatcher.TableError{}), 400, "CDC:ErrDispatcherFailed"},
 		{sink.Permanent(sink.ErrColumnSelector), 400, "CDC:ErrColumnSelectorFailed"},
 		{sink.Permanent(sink.ErrMessageTooLarge), 500, "CDC:ErrMessageTooLarge"},
+		{&cdc.OpenSinkError{Scheme: "tidb+ssl", Err: fmt.Errorf("x: %w: y", sink.ErrInvalidParameter)}, 400, "CDC:ErrMySQLInvalidConfig"},
+		{&cdc.OpenSinkError{Scheme: "kafka", Err: sink.ErrInvalidParameter}, 400, "CDC:ErrSinkURIInvalid"},
 		{open("mine"), 500, "CDC:ErrInternalServerError"},
 		{event(errors.New("error parsing regexp")), 400, "CDC:ErrFilterRuleInvalid"},
 		{event(&filter.RuleError{}), 400, "CDC:ErrFilterRuleInvalid"},

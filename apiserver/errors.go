@@ -84,6 +84,7 @@ var kinds = [...]kind{
 	{is(sink.ErrMessageTooLarge), "CDC:ErrMessageTooLarge", http.StatusInternalServerError},
 	{isA[*dispatcher.TopicError], "CDC:ErrKafkaTopicExprInvalid", http.StatusBadRequest},
 	{isA[*dispatcher.TableError], "CDC:ErrDispatcherFailed", http.StatusBadRequest},
+	{isParameter("mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrMySQLInvalidConfig", http.StatusBadRequest},
 	{is(sink.ErrInvalidURI), "CDC:ErrSinkURIInvalid", http.StatusBadRequest},
 	{isWrite("WriteDDL", "mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrExecDDLFailed", http.StatusInternalServerError},
 	{isWrite("", "mysql", "mysql+ssl", "tidb", "tidb+ssl"), "CDC:ErrMySQLTxnError", http.StatusInternalServerError},
@@ -124,6 +125,12 @@ func isWrite(method string, schemes ...string) func(error) bool {
 		var write *sink.WriteError
 		return errors.As(err, &write) && (method == "" || method == write.Method) && slices.Contains(schemes, write.Scheme)
 	}
+}
+
+// isParameter is for sinks that cannot be opened because of a parameter.
+func isParameter(schemes ...string) func(error) bool {
+	opened := isSink(schemes...)
+	return func(err error) bool { return errors.Is(err, sink.ErrInvalidParameter) && opened(err) }
 }
 
 func kindOf(err error) kind {

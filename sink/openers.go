@@ -61,6 +61,10 @@ type Openers map[string]Opener
 // before it can be opened: malformed, or of a scheme that no Opener is listed for.
 var ErrInvalidURI = errors.New("invalid sink URI")
 
+// ErrInvalidParameter is an [ErrInvalidURI] about the value of a parameter, or of the
+// option of the same meaning.
+var ErrInvalidParameter = fmt.Errorf("%w", ErrInvalidURI)
+
 // Open opens the sink that uri names, such as "blackhole://". Close the Closer,
 // which is never nil without an error, when the Sink is no longer used.
 //

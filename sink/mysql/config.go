@@ -129,16 +129,16 @@ func (c *Config) limits() []limit {
 func (c *Config) validate() error {
 	for _, l := range c.limits() {
 		if *l.value < 0 {
-			return fmt.Errorf("%w: %s is %d, want at least 1", sink.ErrInvalidURI, l.name, *l.value)
+			return fmt.Errorf("%w: %s is %d, want at least 1", sink.ErrInvalidParameter, l.name, *l.value)
 		}
 	}
 	switch {
 	case c.TxnMode != TxnOptimistic && c.TxnMode != TxnPessimistic:
-		return fmt.Errorf("%w: tidb-txn-mode is %q, want %s or %s", sink.ErrInvalidURI, c.TxnMode, TxnOptimistic, TxnPessimistic)
+		return fmt.Errorf("%w: tidb-txn-mode is %q, want %s or %s", sink.ErrInvalidParameter, c.TxnMode, TxnOptimistic, TxnPessimistic)
 	case c.Atomicity != AtomicityNone && c.Atomicity != AtomicityTable:
 		return fmt.Errorf("%w: transaction-atomicity is %q, want %s or %s", sink.ErrInvalidURI, c.Atomicity, AtomicityNone, AtomicityTable)
 	case c.ExactlyOnce && c.Changefeed == "":
-		return fmt.Errorf("%w: exactly-once needs the id of the changefeed, to keep its progress under", sink.ErrInvalidURI)
+		return fmt.Errorf("%w: exactly-once needs the id of the changefeed, to keep its progress under", sink.ErrInvalidParameter)
 	case len(c.Changefeed) > maxChangefeedLen:
 		return fmt.Errorf("%w: the id of the changefeed has %d bytes, exactly-once can keep %d", sink.ErrInvalidURI, len(c.Changefeed), maxChangefeedLen)
 	}

@@ -25,7 +25,7 @@ func Open(ctx context.Context, uri *url.URL, cfg sink.Config) (sink.Sink, io.Clo
 		return nil, nil, err
 	}
 	if err := t.tls.apply(t.driver); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", sink.ErrInvalidURI, err)
+		return nil, nil, fmt.Errorf("%w: %w", sink.ErrInvalidParameter, err)
 	}
 	o, err := t.open(ctx)
 	if err != nil && errorNumber(err) == errAccessDenied {

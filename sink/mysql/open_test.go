@@ -67,6 +67,8 @@ func TestParameters(t *testing.T) {
 			t.Errorf("%s: %v: not an invalid URI, or not permanent", uri, err)
 		case !strings.Contains(err.Error(), parameter):
 			t.Errorf("%s: %v: does not name %s", uri, err, parameter)
+		case errors.Is(err, sink.ErrInvalidParameter) == (parameter == "protocol" || parameter == "transaction-atomicity"):
+			t.Errorf("%s: %v: about a parameter of this sink, or not", uri, err)
 		case strings.Contains(err.Error(), "canary"):
 			t.Errorf("%s: the error shows the password: %v", uri, err)
 		}

@@ -28,8 +28,9 @@ type target struct {
 }
 
 // parseTarget reads a URI. Parameters win over the options of the same meaning.
-// Unknown ones are ignored, as TiCDC ignores them. Errors wrap sink.ErrInvalidURI
-// and name parameters, never their values unless those are of a closed set.
+// Unknown ones are ignored, as TiCDC ignores them. Errors wrap sink.ErrInvalidURI,
+// or sink.ErrInvalidParameter where TiCDC has an error of MySQL's own, and name
+// parameters, never their values unless those are of a closed set.
 func parseTarget(uri *url.URL, cfg sink.Config) (*target, error) {
 	query, err := url.ParseQuery(uri.RawQuery)
 	if err != nil {
@@ -70,7 +71,7 @@ func parseTarget(uri *url.URL, cfg sink.Config) (*target, error) {
 		t.config.TxnMode = TxnOptimistic
 	}
 	if p.has("protocol") || cfg.Options.Protocol != "" {
-		p.fail("protocol", "a database has none, remove it")
+		return nil, fmt.Errorf("%w: protocol: a database has none, remove it", sink.ErrInvalidURI)
 	}
 	t.config.TimeZone = p.timeZone(cfg.TimeZone, options.TimeZone)
 	t.setDriver(uri, p, options)
@@ -114,7 +115,7 @@ func (p *parameters) has(name string) bool { return p.query.Has(name) }
 
 func (p *parameters) fail(name, problem string) {
 	if p.err == nil {
-		p.err = fmt.Errorf("%w: %s: %s", sink.ErrInvalidURI, name, problem)
+		p.err = fmt.Errorf("%w: %s: %s", sink.ErrInvalidParameter, name, problem)
 	}
 }
 
