@@ -44,7 +44,8 @@ together: let the changefeed reach --upstream-ts and no more, by its target ts, 
 stop writing upstream and wait for its checkpoint.
 
 URIs are of the form mysql://user:password@host:port/, with the parameters ssl-ca,
-ssl-cert and ssl-key. A password may be in $` + upstreamPasswordEnv + ` or $` + downstreamPasswordEnv + ` instead.
+ssl-cert and ssl-key; by default the user is root and the port 3306. A password
+may be in $` + upstreamPasswordEnv + ` or $` + downstreamPasswordEnv + ` instead.
 
 Exits with 0 if nothing differs, 1 if something does, 2 if that cannot be told.`,
 		Example: `  cdc diff --upstream mysql://root@tidb:4000/ --downstream mysql://root@replica:3306/ --filter 'shop.*'`,
@@ -138,11 +139,14 @@ func openDatabase(flag, uri, password string) (*sql.DB, error) {
 	if u.Port() == "" {
 		cfg.Addr = net.JoinHostPort(u.Hostname(), "3306")
 	}
+	if cfg.User == "" {
+		cfg.User = "root"
+	}
 	if p, ok := u.User.Password(); ok {
 		cfg.Passwd = p
 	}
 	q := u.Query()
-	if q.Get("ssl-ca") != "" {
+	if q.Get("ssl-ca") != "" || q.Get("ssl-cert") != "" || q.Get("ssl-key") != "" {
 		if cfg.TLS, err = databaseTLS(q.Get("ssl-ca"), q.Get("ssl-cert"), q.Get("ssl-key")); err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
@@ -155,13 +159,16 @@ func openDatabase(flag, uri, password string) (*sql.DB, error) {
 }
 
 func databaseTLS(ca, cert, key string) (*tls.Config, error) {
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, fmt.Errorf("read ssl-ca: %w", err)
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ssl-ca %s holds no certificate", ca)
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" { // else the machine's
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("read ssl-ca: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ssl-ca %s holds no certificate", ca)
+		}
 	}
 	if cert != "" || key != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)

@@ -53,6 +53,8 @@ func TestDiff(t *testing.T) {
 		"different":   {[]string{"--upstream", uris[0], "--downstream", uris[1], "--filter", "shop.*"}, 1, "missing"},
 		"unreachable": {[]string{"--upstream", uris[0], "--downstream", "mysql://root:hunter2@127.0.0.1:1/"}, 2, "connect"},
 		"bad scheme":  {[]string{"--upstream", uris[0], "--downstream", "http://127.0.0.1:1/"}, 2, "scheme"},
+		"no user":     {[]string{"--upstream", uris[0], "--downstream", strings.Replace(uris[0], "root@", "", 1)}, 0, "shop.orders"},
+		"key alone":   {[]string{"--upstream", uris[0], "--downstream", "mysql://root@127.0.0.1:1/?ssl-cert=/absent&ssl-key=/absent"}, 2, "ssl-cert"},
 		"none":        {nil, 2, "are required"},
 	} {
 		t.Run(name, func(t *testing.T) {
