@@ -42,7 +42,7 @@ func patience() time.Duration {
 // run into them.
 const (
 	resolveLockAfter = 50 * time.Millisecond
-	silentAfter      = time.Second
+	silentAfter      = 2 * time.Second
 	stuckAfter       = 600 * time.Millisecond
 )
 

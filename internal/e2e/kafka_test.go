@@ -370,6 +370,9 @@ func TestKafkaFaults(t *testing.T) {
 			if err := <-killed; err != nil {
 				t.Fatal(err)
 			}
+			for cuts.Load() == 0 && ctx.Err() == nil { // the machine is busy
+				r.replicate(ctx, t, 0, time.Second)
+			}
 			end := r.end(ctx, t)
 			r.replicate(ctx, t, end, 0)
 			if cuts.Load() == 0 {
