@@ -127,7 +127,29 @@ func consume(config string) error {
 	if err != nil {
 		return err
 	}
+	stop := tellIfStuck(feed, logger)
+	defer stop()
 	return errors.Join(feed.Run(ctx), closer(), up.Close())
+}
+
+// tellIfStuck logs where a changefeed is that does not come further.
+func tellIfStuck(feed *cdc.Changefeed, logger *slog.Logger) (stop func()) {
+	ended := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(20 * time.Second)
+		defer tick.Stop()
+		for last := feed.Status().CheckpointTs; ; last = feed.Status().CheckpointTs {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			if st := feed.Status(); st.CheckpointTs == last {
+				logger.Error("no progress", "status", fmt.Sprintf("%+v", st))
+			}
+		}
+	}()
+	return func() { close(ended) }
 }
 
 // open opens the consumer's sink: the test, or a database.
