@@ -129,7 +129,11 @@ func (p *Process) Pause() (resume func() error, err error) {
 		return nil, errors.New("pause a process: it is not running")
 	}
 	process := p.cmd.Process
-	if err := process.Signal(syscall.SIGSTOP); err != nil {
+	err = process.Signal(syscall.SIGSTOP)
+	if err == nil {
+		err = awaitStop(process.Pid)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("pause %s: %w", name(p.cmd), err)
 	}
 	return func() error { return process.Signal(syscall.SIGCONT) }, nil
