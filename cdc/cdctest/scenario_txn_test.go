@@ -434,6 +434,25 @@ func TestDeadClient(t *testing.T) {
 	}
 }
 
+// 27: a transaction begins before the checkpoint, writes its lock after it, and dies.
+// The store shows the new subscription a resolved ts below that.
+func TestLockFromBeforeCheckpoint(t *testing.T) {
+	w := newWorld(t, cdctest.Config{})
+	txn := w.Begin()
+	txn.TTL = time.Millisecond
+	w.start = w.Oracle().Now()
+	if txn.StartTs >= w.start {
+		t.Fatalf("the transaction begins at %d, not before %d", txn.StartTs, w.start)
+	}
+	txn.Insert(w.table, 1, "a").Prewrite()
+	w.run(nil)
+	sub := w.normal(w.region, nil)
+	w.await("a resolved ts below the checkpoint", func() bool { return sub.ResolvedTs() != 0 && sub.ResolvedTs() < w.start })
+	w.Oracle().Advance(time.Second)
+	w.learnTime()
+	w.verify()
+}
+
 // 28: PD's clock is an hour behind the client's. The cluster notes a ScanLock
 // above PD's time.
 func TestClockBehind(t *testing.T) {

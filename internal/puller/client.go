@@ -188,12 +188,9 @@ func (c *Client) inspect(ctx context.Context) {
 	}
 }
 
-// advance notes that regions have received everything up to ts: progress, or
+// advance notes that regions, if any, have received everything up to ts: progress, or
 // just a heartbeat.
 func (c *Client) advance(sub *Subscription, regions []*region, ts event.Ts) {
-	if len(regions) == 0 {
-		return
-	}
 	now := c.now()
 	suspect := sub.ranges.advance(regions, ts, now, c.cfg.ResolveLockAfter)
 	sub.resolve()

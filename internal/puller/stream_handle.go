@@ -295,7 +295,7 @@ func (s *stream) handleError(r *region, e *cdcpb.Error) {
 
 // handleResolved moves the resolved ts of regions of a subscription.
 func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now time.Duration) {
-	fs := s.resolvable(subID, ids, ts, now)
+	fs, behind := s.resolvable(subID, ids, ts, now)
 	if fs == nil {
 		return
 	}
@@ -319,18 +319,25 @@ func (s *stream) handleResolved(subID uint64, ids []uint64, ts event.Ts, now tim
 		s.account(r)
 		moved = append(moved, r)
 	}
-	s.client.advance(fs.sub, moved, ts)
+	if len(moved) > 0 || behind {
+		s.client.advance(fs.sub, moved, ts)
+	}
 	clear(s.heartbeat)
 }
 
 // resolvable sets heartbeat to those of the regions to which a resolved ts applies.
-func (s *stream) resolvable(subID uint64, ids []uint64, ts event.Ts, now time.Duration) *feedSub {
+// behind says that there are others, which it is too low for. That is normal: a
+// message carries the least of its group. But it also comes from a lock whose
+// transaction began before the region's checkpoint and wrote the lock afterwards, so
+// such a region may need its locks looked at like one that stands still. Zero says
+// that the store has no timestamp from PD.
+func (s *stream) resolvable(subID uint64, ids []uint64, ts event.Ts, now time.Duration) (fs *feedSub, behind bool) {
 	s.heartbeat = s.heartbeat[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fs := s.feedSubLocked(subID)
+	fs = s.feedSubLocked(subID)
 	if fs == nil {
-		return nil
+		return nil, false
 	}
 	for _, id := range ids {
 		r := fs.regions[id]
@@ -338,11 +345,11 @@ func (s *stream) resolvable(subID uint64, ids []uint64, ts event.Ts, now time.Du
 			continue
 		}
 		r.lastSeen = now
-		// A lower value is normal: a message carries the least of its group, and
-		// zero says that the store has no timestamp from PD. It is a heartbeat.
 		if ts >= r.matcher.resolvedTs {
 			s.heartbeat = append(s.heartbeat, r)
+		} else if ts > 0 {
+			behind = true
 		}
 	}
-	return fs
+	return fs, behind
 }
