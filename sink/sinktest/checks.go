@@ -271,8 +271,10 @@ func checkConcurrent(b *bench) {
 	}
 	var all sync.WaitGroup
 	var errs [spans]error
+	start := make(chan struct{}) // of all at once: the first may else be done before the last begins
 	for span := range work {
 		all.Go(func() {
+			<-start
 			for _, rows := range work[span] {
 				if errs[span] = b.Sink.WriteRows(b.Context(), rows); errs[span] != nil {
 					return
@@ -280,6 +282,7 @@ func checkConcurrent(b *bench) {
 			}
 		})
 	}
+	close(start)
 	_ = b.within("WriteRows from several goroutines", func() error { all.Wait(); return nil })
 	if err := errors.Join(errs[:]...); err != nil {
 		b.Fatal(err)

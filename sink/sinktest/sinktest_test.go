@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 	"github.com/tidbcdc/tidbcdc/sink"
@@ -35,6 +36,7 @@ type faults struct {
 type memory struct {
 	faults
 	token chan struct{} // taken by a write
+	twice chan struct{} // told of a call during another, with overlapFails
 
 	mu         sync.Mutex
 	records    []sinktest.Record
@@ -48,7 +50,7 @@ type memory struct {
 }
 
 func newMemory(f faults) *memory {
-	return &memory{faults: f, token: make(chan struct{}, 1), seen: map[string]bool{}}
+	return &memory{faults: f, token: make(chan struct{}, 1), twice: make(chan struct{}, 1), seen: map[string]bool{}}
 }
 
 // begin waits for the backend.
@@ -56,10 +58,19 @@ func (m *memory) begin(ctx context.Context) error {
 	if m.overlapFails {
 		select {
 		case m.token <- struct{}{}:
-			return nil
 		default:
+			select {
+			case m.twice <- struct{}{}:
+			default:
+			}
 			return errors.New("called twice at once")
 		}
+		// Other calls only come during this one if it takes a while.
+		select {
+		case <-m.twice:
+		case <-time.After(10 * time.Millisecond):
+		}
+		return nil
 	}
 	if m.deafToCancel {
 		ctx = context.WithoutCancel(ctx)
