@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/pingcap/kvproto/pkg/cdcpb"
 	"google.golang.org/grpc/mem"
@@ -153,6 +154,35 @@ func TestRepack(t *testing.T) {
 		if err != nil || len(rows) != 1 || string(rows[0].Value()) != value {
 			t.Fatalf("commit %d: %v, %v", i, rows, err)
 		}
+	}
+}
+
+// TestArenaIsFull: events of 28,728 bytes, in arrays of 32 KiB.
+func TestArenaIsFull(t *testing.T) {
+	const events, perEvent, size = 40, 133, 216
+	r, payload := wireRow(&cdcpb.Event_Row{Key: make([]byte, 16), Value: make([]byte, size-16)})
+	var a arena
+	var last *byte
+	held := 0
+	for range events {
+		a.needed = perEvent * r.size()
+		for range perEvent {
+			var p packed
+			a, p = a.pack(&r, payload)
+			if len(p.key()) != 16 || len(p.value()) != size-16 || len(p.old()) != 0 {
+				t.Fatalf("key of %d bytes, value of %d, old value of %d", len(p.key()), len(p.value()), len(p.old()))
+			}
+			if first := unsafe.SliceData(a.array); first != last {
+				last = first
+				held += cap(a.array)
+			}
+		}
+		if a.needed != 0 {
+			t.Fatalf("%d bytes are still needed", a.needed)
+		}
+	}
+	if most := events * perEvent * size * 103 / 100; held > most {
+		t.Errorf("%d bytes are held for %d", held, events*perEvent*size)
 	}
 }
 

@@ -73,7 +73,8 @@ func (m *matcher) feed(rows []rawkv.Entry, in *cdcpb.Event_Row) ([]rawkv.Entry, 
 	one := []row{r}
 	m.prepare(one, payload)
 	r = one[0]
-	_, p := pack(nil, &r, payload)
+	a := arena{needed: r.size()}
+	_, p := a.pack(&r, payload)
 	switch r.typ {
 	case cdcpb.Event_PREWRITE:
 		m.prewrite(&r, p)

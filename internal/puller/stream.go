@@ -48,6 +48,7 @@ type stream struct {
 	worked    bool           // a message has come
 	grown     int64          // bytes that matchers took in since they were relieved
 	dirty     []*feedSub     // have rows
+	arena     arena          // of their bytes
 	resolved  wireResolvedTs // scratch of handle
 	heartbeat []*region      // scratch of handleResolved
 }

@@ -125,7 +125,8 @@ func (s *stream) handleEvent(msg *frame, data []byte, now time.Duration) error {
 
 // handleRows runs the matcher over the rows of a payload.
 func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, now time.Duration) {
-	arena := fs.reserve(rows, payload, r.keyRange)
+	arena := s.arena
+	arena.needed = fs.reserve(rows, payload, r.keyRange)
 	m := &r.matcher
 	m.prepare(rows, payload)
 	var err error
@@ -134,13 +135,13 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, 
 		var p packed
 		switch row.typ {
 		case cdcpb.Event_PREWRITE:
-			arena, p = pack(arena, row, payload)
+			arena, p = arena.pack(row, payload)
 			m.prewrite(row, p)
 			m.lastPrewrite = now
 		case cdcpb.Event_COMMIT:
 			fs.rows, err = m.commit(fs.rows, row, payload)
 		case cdcpb.Event_COMMITTED:
-			arena, p = pack(arena, row, payload)
+			arena, p = arena.pack(row, payload)
 			fs.rows, err = m.committed(fs.rows, row, p)
 		case cdcpb.Event_ROLLBACK:
 			m.rollback(row, payload)
@@ -151,6 +152,7 @@ func (s *stream) handleRows(fs *feedSub, r *region, rows []row, payload []byte, 
 			break
 		}
 	}
+	s.arena = arena
 	if err == nil && m.joinBytes >= joinBytes {
 		fs.rows, err = m.join(fs.rows, false, s.flusher(fs))
 	}
@@ -187,11 +189,10 @@ func (s *stream) flusher(fs *feedSub) func([]rawkv.Entry) []rawkv.Entry {
 }
 
 // reserve makes room for the changes that rows of a payload can become, and
-// returns an arena for the bytes of those that are kept: one allocation for an
-// event, which only rows of one region hold. Rows out of range are made to be
+// returns how many bytes those have that are kept. Rows out of range are made to be
 // of no type.
-func (b *batch) reserve(rows []row, payload []byte, within keyRange) (arena []byte) {
-	changes, size := 0, 0
+func (b *batch) reserve(rows []row, payload []byte, within keyRange) (size int) {
+	changes := 0
 	for i := range rows {
 		r := &rows[i]
 		if r.typ != cdcpb.Event_INITIALIZED && !within.contains(r.key.of(payload)) {
@@ -214,7 +215,7 @@ func (b *batch) reserve(rows []row, payload []byte, within keyRange) (arena []by
 		copy(grown, b.rows)
 		b.rows = grown
 	}
-	return make([]byte, 0, size)
+	return size
 }
 
 // initialize ends the scan of a region. The rows that its end sets free are

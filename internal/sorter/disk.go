@@ -54,7 +54,7 @@ func (s *Sorter) spill(w *spill.Writer) (freed int64, err error) {
 	if err != nil || run == nil {
 		return freed, err
 	}
-	s.ready = nil
+	s.ready, s.spare = nil, nil
 	if s.disk == nil {
 		s.disk = &disk{}
 	}

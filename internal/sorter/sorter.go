@@ -1,6 +1,7 @@
 package sorter
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type Sorter struct {
 	take sync.Mutex
 
 	ready  []record // in order; emptied from the front
+	spare  []record // to be filled when ready is empty, while more can be sorted
 	sorted event.Ts // every change at or below it is in ready, on disk or was taken
 	disk   *disk    // nil if nothing is
 }
@@ -221,20 +223,21 @@ func (s *Sorter) takeMemory(dst []rawkv.Entry, limit event.Ts, maxRows int, maxB
 }
 
 // sortResolved fills ready, which is empty, with what has become final since
-// the last time.
+// the last time, or a part of it: then sorted stays below the resolved ts.
 func (s *Sorter) sortResolved() {
-	due, n, resolved := s.dueBatches()
-	s.sorted = resolved
-	if n == 0 {
-		return
+	due, n, through, all := s.dueBatches()
+	s.sorted = through
+	records := slices.Grow(s.spare, n)
+	if s.spare = records; all {
+		s.spare = nil
 	}
-	records := make([]record, 0, n)
 	var rest []batch
 	for _, b := range due {
 		final := b.kvs
-		if b.max > resolved {
-			final = splitFinal(b.kvs, resolved)
-			r, _ := newBatch(b.kvs[:len(b.kvs)-len(final)])
+		if b.max > through {
+			var others []rawkv.Entry
+			final, others = splitFinal(b.kvs, through)
+			r, _ := newBatch(others)
 			rest = append(rest, r)
 		}
 		for i := range final {
@@ -252,49 +255,91 @@ func (s *Sorter) sortResolved() {
 	s.release(rows, bytes, 0)
 }
 
-// dueBatches removes the batches that hold a change at or below the resolved
-// ts, which it returns. n is an upper bound of the number of such changes.
-func (s *Sorter) dueBatches() (due []batch, n int, resolved event.Ts) {
+// dueBatches removes the batches that hold a change at or below through, which is
+// the resolved ts if all is true. n is an upper bound of the number of such changes.
+func (s *Sorter) dueBatches() (due []batch, n int, through event.Ts, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	resolved = s.mu.resolved
-	count := 0
-	for i := range s.mu.batches {
-		if s.mu.batches[i].min <= resolved {
-			count++
-			n += len(s.mu.batches[i].kvs)
+	through = s.mu.resolved
+	count, n := s.dueLocked(through)
+	if n > leastPart {
+		if through = s.cutLocked(n); through < s.mu.resolved {
+			count, n = s.dueLocked(through)
 		}
 	}
+	all = through == s.mu.resolved
 	if count == len(s.mu.batches) {
 		due, s.mu.batches = s.mu.batches, nil
-		return due, n, resolved
+		return due, n, through, all
 	}
 	due = make([]batch, 0, count)
 	rest := make([]batch, 0, len(s.mu.batches)-count) // anew, to give a burst's array back
 	for _, b := range s.mu.batches {
-		if b.min <= resolved {
+		if b.min <= through {
 			due = append(due, b)
 		} else {
 			rest = append(rest, b)
 		}
 	}
 	s.mu.batches = rest
-	return due, n, resolved
+	return due, n, through, all
 }
 
-// splitFinal moves the changes at or below resolved to the end of kvs and
-// returns that end.
-func splitFinal(kvs []rawkv.Entry, resolved event.Ts) []rawkv.Entry {
-	end := len(kvs)
-	for i := 0; i < end; {
+// dueLocked counts the batches that hold a change at or below ts, and their changes.
+func (s *Sorter) dueLocked(ts event.Ts) (count, n int) {
+	for i := range s.mu.batches {
+		if s.mu.batches[i].min <= ts {
+			count++
+			n += len(s.mu.batches[i].kvs)
+		}
+	}
+	return count, n
+}
+
+// leastPart is how many changes are worth to be sorted by themselves.
+const leastPart = 32 << 10
+
+// cutLocked returns the ts up to which changes should be sorted next, of n that
+// could be. It is less than the resolved ts if an eighth of them are in batches that end there
+// and overlap with few others, as do those of a scan of rows that were written in the order of
+// their keys: records are then needed for an eighth of them at a time, and the
+// first leave sooner. Else nearly all would have to be gone through for every part.
+func (s *Sorter) cutLocked(n int) event.Ts {
+	batches := s.mu.batches
+	slices.SortFunc(batches, func(a, b batch) int { return cmp.Or(cmp.Compare(a.min, b.min), cmp.Compare(a.max, b.max)) })
+	var cut event.Ts
+	ended, touched, next := 0, 0, 0 // changes of batches up to i; of those up to next, which cut concerns
+	for i := range batches {
+		cut = max(cut, batches[i].max)
+		if cut >= s.mu.resolved {
+			break
+		}
+		ended += len(batches[i].kvs)
+		for next < len(batches) && batches[next].min <= cut {
+			touched += len(batches[next].kvs)
+			next++
+		}
+		if ended >= max(leastPart, n/8) && touched <= 2*ended {
+			return cut
+		}
+	}
+	return s.mu.resolved
+}
+
+// splitFinal moves the changes at or below resolved to the front of kvs, in their
+// order, and returns them and the others.
+func splitFinal(kvs []rawkv.Entry, resolved event.Ts) (final, rest []rawkv.Entry) {
+	end := 0
+	for i := range kvs {
 		if kvs[i].CommitTs > resolved {
-			i++
 			continue
 		}
-		end--
-		kvs[i], kvs[end] = kvs[end], kvs[i]
+		if i > end {
+			kvs[i], kvs[end] = kvs[end], kvs[i]
+		}
+		end++
 	}
-	return kvs[end:]
+	return kvs[:end], kvs[end:]
 }
 
 // release notes that changes are gone, of which so many bytes were on disk.
@@ -321,7 +366,7 @@ func (s *Sorter) Close() error {
 	defer s.take.Unlock()
 	s.pool.drop(s)
 	s.closeMemory()
-	s.ready = nil
+	s.ready, s.spare = nil, nil
 	if s.disk == nil {
 		return nil
 	}

@@ -366,10 +366,74 @@ func same(t *testing.T, got, want []rawkv.Entry) {
 	}) {
 		return
 	}
-	if a, b := text(got), text(want); !slices.Equal(a, b) {
-		t.Fatalf("took %q, want %q", a, b)
+	a, b := text(got), text(want)
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			t.Fatalf("row %d is %q, want %q", i, a[i], b[i])
+		}
+	}
+	if len(a) != len(b) {
+		t.Fatalf("took %d rows, want %d", len(a), len(b))
 	}
 	t.Fatal("the values of what was taken differ from those that were added")
+}
+
+// TestParts has so many changes that they are sorted in parts, where batches allow it.
+func TestParts(t *testing.T) {
+	const n, perBatch, apart = 100_000, 500, 8
+	seed := randomSeed(t)
+	for round, width := range []uint64{1, apart * perBatch, 5 * apart * perBatch, apart * n} { // of a batch, in ts
+		rng := rand.New(rand.NewPCG(seed, uint64(round)))
+		s, m := sorter.New(0), &model{}
+		for _, i := range rng.Perm(n / perBatch) {
+			span := width
+			if rng.IntN(20) == 0 {
+				span = apart * n / 3
+			}
+			kvs := make([]rawkv.Entry, perBatch)
+			for j := range kvs {
+				kvs[j] = randomKV(rng, event.Ts(i*perBatch*apart), span)
+			}
+			m.add(kvs)
+			add(t, s, kvs)
+		}
+		for _, resolved := range []event.Ts{apart * n / 2, apart*n*2/3 + 1, apart * n} {
+			s.Resolve(resolved)
+			m.resolved = max(m.resolved, resolved) // a step may have gone further
+			for range 4 {
+				step(t, rng, s, m, apart*n/8)
+			}
+		}
+		finish(t, s, m)
+	}
+}
+
+// TestPartsTakeLessMemory: of a scan of rows that were written in the order of their keys.
+func TestPartsTakeLessMemory(t *testing.T) {
+	const n, perBatch, record = 200_000, 100, 16
+	s := sorter.New(0)
+	for i := range n / perBatch {
+		kvs := make([]rawkv.Entry, perBatch)
+		for j := range kvs {
+			kvs[j] = put("k", 1, event.Ts(i*perBatch+j+2))
+		}
+		add(t, s, kvs)
+	}
+	s.Resolve(n + 1)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before := m.TotalAlloc
+	got := make([]rawkv.Entry, 0, 1000)
+	for taken := 0; taken < n; taken += len(got) {
+		var err error
+		if got, _, err = s.Take(got[:0], noLimit, 1000, anySize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&m)
+	if allocated := m.TotalAlloc - before; allocated > n*record/2 {
+		t.Errorf("%d bytes were allocated, want half of the %d that all records take", allocated, n*record)
+	}
 }
 
 // TestConcurrentAdd has several goroutines add while one resolves behind them
