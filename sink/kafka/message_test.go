@@ -600,10 +600,10 @@ func TestWhyNotReached(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	silent := make(chan error, 1)
-	time.AfterFunc(500*time.Millisecond, func() { // it never answers
+	time.AfterFunc(2*time.Second, func() { // it never answers
 		var err error
 		l, err = net.Listen("tcp", addr)
 		silent <- err
