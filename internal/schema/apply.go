@@ -10,14 +10,14 @@ import (
 	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
-// Apply adds the versions that a finished job makes, and returns the DDL to
-// deliver. Jobs come in the order of FinishedTs (not of their schema versions).
+// Apply adds the versions that a job makes, and returns the DDL to deliver. Jobs
+// come in the order of FinishedTs (not of their schema versions).
 //
 // The DDL is nil if the job changes nothing that is known of: it was applied
-// before, or finished at or below the resolved ts, or is of a kind without a
-// schema (LOCK TABLES, placement policies, an unknown type without a table).
-// A DDL on unwanted tables is returned; what the filter says of it is not
-// known here.
+// before, or an earlier step of it was, or finished at or below the resolved ts, or
+// is of a kind without a schema (LOCK TABLES, placement policies, an unknown type
+// without a table). A DDL on unwanted tables is returned; what the filter says of it
+// is not known here.
 //
 // Of several tables in Changes, DDL.Table and DDL.PreTable are the first.
 // For EXCHANGE PARTITION that is the partitioned one. A Before that was not
@@ -40,7 +40,12 @@ func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 	}
 	s.commitLocked(job.FinishedTs, changes)
 	s.mu.last = job.FinishedTs
-	s.mu.jobs.add(job.ID)
+	if !job.changedPartitions() {
+		s.mu.jobs.add(job.ID)
+	}
+	if known && len(changes) == 0 && job.hasPartitionStep() {
+		return nil, nil // an earlier step of the job has told
+	}
 	if !known {
 		s.cfg.Logger.Info("ignored a DDL that changes no schema",
 			slog.Int64("job", job.ID), slog.String("type", job.Type.String()),
@@ -81,6 +86,8 @@ func (s *Storage) changesLocked(job *Job) (changes []event.TableChange, known bo
 		changes, err = s.renameTablesLocked(job)
 	case event.DDLExchangePartition:
 		changes, err = s.exchangeLocked(job)
+	case event.DDLDropPartition, event.DDLTruncatePartition:
+		return s.partitionStepLocked(job)
 	case event.DDLDropTable, event.DDLDropView, event.DDLDropSequence:
 		before := s.tableLocked(job.TableID)
 		if before == nil {

@@ -11,7 +11,8 @@ import (
 // they had before it began. TiDB changes a schema in steps, each of which
 // the meta keys show: a column that is being dropped is gone from the first on.
 // The jobs that are followed tell the last step only, so without this a table
-// would look different to a changefeed that starts in between.
+// would look different to a changefeed that starts in between. A job that has
+// changed partitions has told so when it did: its table is as it will be.
 func (s *snapshot) rewind(ctx context.Context, r Reader, cfg *Config) error {
 	if cfg.ReaderAt == nil || s.jobTable == nil {
 		return nil
@@ -23,7 +24,7 @@ func (s *snapshot) rewind(ctx context.Context, r Reader, cfg *Config) error {
 	var jobs []*Job
 	err = r.Scan(ctx, column.span.Start, column.span.End, func(key, value []byte) error {
 		job, err := column.decode(key, value)
-		if err == nil && job != nil && job.inProgress() {
+		if err == nil && job != nil && job.inProgress() && !job.changedPartitions() {
 			jobs = append(jobs, job)
 		}
 		return err

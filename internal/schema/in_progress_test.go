@@ -11,7 +11,12 @@ import (
 
 // ddlRow puts a job in a state into mysql.tidb_ddl_job.
 func (m metaKeys) ddlRow(id byte, state int, tableID int64, realStart event.Ts) {
-	data := marshal(object{"id": id, "type": 6, "schema_id": 2, "table_id": tableID, "state": state, "real_start_ts": uint64(realStart)})
+	m.jobRow(id, object{"type": event.DDLDropColumn, "schema_id": 2, "table_id": tableID, "state": state, "real_start_ts": uint64(realStart)})
+}
+
+func (m metaKeys) jobRow(id byte, job object) {
+	job["id"] = id
+	data := marshal(job)
 	value := append([]byte{0x80, 0, 1, 0, 0, 0, 2, byte(len(data)), byte(len(data) >> 8)}, data...)
 	m[string(append(event.TableSpan(1<<48-2).Start, 0x80, 0, 0, 0, 0, 0, 0, id))] = value
 }
@@ -77,6 +82,49 @@ func TestLoadInTheMiddleOfADDL(t *testing.T) {
 		table, _ := storage.TableByName("test", "t", start)
 		if got := describe(table); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The step of DROP PARTITION that counts has been told when it came: a changefeed
+// that starts after it has the partitions as they will be, and one that starts
+// before it has all of them.
+func TestLoadInTheMiddleOfADropPartition(t *testing.T) {
+	both, one := def(104, "id"), def(104, "id")
+	both.parts = []partDef{{105, "p0"}, {106, "p1"}}
+	one.parts = both.parts[:1]
+	const had, has = "test.t(104) {id*} [p0=105 p1=106]", "test.t(104) {id*} [p0=105]"
+	for _, tt := range []struct {
+		name       string
+		step       int
+		now        *tableDef
+		want       string
+		step4, end string // what is told at the step after the partition has gone, and at the end
+	}{
+		{"public", 5, both, had, "drop partition @110 schema=test\n  " + had + " -> " + has + "\n", "nothing\n"},
+		{"write only", 2, both, had, "drop partition @110 schema=test\n  " + had + " -> " + has + "\n", "nothing\n"},
+		{"delete only", 1, one, has, "nothing\n", "nothing\n"},
+		{"delete reorganization", 4, one, has, "nothing\n", "nothing\n"},
+	} {
+		now, then := withJobTable(), withJobTable()
+		now.jobRow(7, object{"type": event.DDLDropPartition, "schema_id": 2, "table_id": 104, "state": 1, "schema_state": tt.step, "real_start_ts": 60})
+		now.table(2, tt.now)
+		then.table(2, both)
+		storage, err := schema.Load(context.Background(), now, 100, schema.Config{ReaderAt: func(event.Ts) schema.Reader { return then }})
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		table, _ := storage.TableByName("test", "t", 100)
+		if got := describe(table); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+		job := &jobDef{id: 7, tp: event.DDLDropPartition, schemaID: 2, tableID: 104, schemaName: "test", ts: 110, step: 4, args: []any{[]string{"p1"}}}
+		for _, want := range []string{tt.step4, tt.end} {
+			ddl, err := storage.Apply(job.job(t))
+			if got := describeDDL(ddl); err != nil || got != want {
+				t.Errorf("%s: %s, %v, want %s", tt.name, got, err, want)
+			}
+			job.ts, job.step, job.args, job.table = 120, 0, []any{[]int64{106}}, one
 		}
 	}
 }

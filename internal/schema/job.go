@@ -19,7 +19,8 @@ const (
 	jobStatePausing     = 10
 )
 
-// Job is a finished DDL job (TiDB's model.Job).
+// Job is a DDL job (TiDB's model.Job) that is finished, or that is in progress and
+// has changed the partitions of its table already.
 type Job struct {
 	ID   int64
 	Type event.DDLType
@@ -39,6 +40,7 @@ type Job struct {
 	StartTs, FinishedTs event.Ts
 
 	state         int
+	schemaState   int
 	realStartTs   event.Ts // of the first transaction that ran it
 	local         bool
 	schemaVersion int64
@@ -54,21 +56,22 @@ type Job struct {
 // that matter here.
 type (
 	jobJSON struct {
-		ID         int64           `json:"id"`
-		Type       event.DDLType   `json:"type"`
-		SchemaID   int64           `json:"schema_id"`
-		TableID    int64           `json:"table_id"`
-		SchemaName string          `json:"schema_name"`
-		State      int             `json:"state"`
-		RealStart  uint64          `json:"real_start_ts"`
-		RawArgs    json.RawMessage `json:"raw_args"`
-		Query      string          `json:"query"`
-		Binlog     *historyJSON    `json:"binlog"`
-		Charset    string          `json:"charset"`
-		Collate    string          `json:"collate"`
-		SQLMode    uint64          `json:"sql_mode"`
-		LocalMode  bool            `json:"local_mode"`
-		ReorgMeta  *struct {
+		ID          int64           `json:"id"`
+		Type        event.DDLType   `json:"type"`
+		SchemaID    int64           `json:"schema_id"`
+		TableID     int64           `json:"table_id"`
+		SchemaName  string          `json:"schema_name"`
+		State       int             `json:"state"`
+		SchemaState int             `json:"schema_state"`
+		RealStart   uint64          `json:"real_start_ts"`
+		RawArgs     json.RawMessage `json:"raw_args"`
+		Query       string          `json:"query"`
+		Binlog      *historyJSON    `json:"binlog"`
+		Charset     string          `json:"charset"`
+		Collate     string          `json:"collate"`
+		SQLMode     uint64          `json:"sql_mode"`
+		LocalMode   bool            `json:"local_mode"`
+		ReorgMeta   *struct {
 			Location *locationJSON `json:"location"`
 		} `json:"reorg_meta"`
 	}
@@ -104,7 +107,7 @@ func DecodeJob(data []byte) (*Job, error) {
 		ID: raw.ID, Type: raw.Type, SchemaID: raw.SchemaID, TableID: raw.TableID,
 		SchemaName: raw.SchemaName, Query: raw.Query, SQLMode: raw.SQLMode,
 		Charset: raw.Charset, Collation: raw.Collate,
-		state: raw.State, realStartTs: event.Ts(raw.RealStart), local: raw.LocalMode, args: raw.RawArgs,
+		state: raw.State, schemaState: raw.SchemaState, realStartTs: event.Ts(raw.RealStart), local: raw.LocalMode, args: raw.RawArgs,
 	}
 	if m := raw.ReorgMeta; m != nil && m.Location != nil {
 		job.TimeZone = m.Location.location()
@@ -146,10 +149,10 @@ func present(raw json.RawMessage) json.RawMessage {
 }
 
 // effective reports whether the job changed schemas. TiDB leaves the schema
-// version out of jobs that did not, and, though it may have changed any
-// schema, of FLASHBACK CLUSTER.
+// version out of jobs that did not, and, though they may have, of FLASHBACK
+// CLUSTER and of jobs in progress.
 func (j *Job) effective() bool {
-	return j.schemaVersion != 0 || j.Type == event.DDLFlashbackCluster
+	return j.schemaVersion != 0 || j.Type == event.DDLFlashbackCluster || j.changedPartitions()
 }
 
 // String names the job, for messages.

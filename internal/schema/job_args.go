@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // A job's arguments are a JSON array by position up to TiDB 8.3 (job version 1)
@@ -108,4 +109,43 @@ func (j *Job) recoveredTables() ([]json.RawMessage, bool, error) {
 		}
 	}
 	return tables, len(tables) > 0 || !info.LoadTablesOnExecute, nil
+}
+
+// droppedPartitions returns the names, in lower case, that DROP PARTITION has in its
+// arguments until it ends.
+func (j *Job) droppedPartitions() (map[string]bool, error) {
+	var named struct {
+		Names []string `json:"part_names"`
+	}
+	if err := j.decodeArgs(&named, &named.Names); err != nil {
+		return nil, err
+	}
+	if len(named.Names) == 0 {
+		return nil, fmt.Errorf("read arguments of %s: they name no partition", j)
+	}
+	out := map[string]bool{}
+	for _, name := range named.Names {
+		out[strings.ToLower(name)] = true
+	}
+	return out, nil
+}
+
+// truncatedPartitions returns, by the old ids of partitions, the new ones that
+// TRUNCATE PARTITION has in its arguments until it ends.
+func (j *Job) truncatedPartitions() (map[int64]int64, error) {
+	var named struct {
+		Old []int64 `json:"old_partition_ids"`
+		New []int64 `json:"new_partition_ids"`
+	}
+	if err := j.decodeArgs(&named, &named.Old, &named.New); err != nil {
+		return nil, err
+	}
+	if len(named.Old) == 0 || len(named.Old) != len(named.New) {
+		return nil, fmt.Errorf("read arguments of %s: %d partitions become %d", j, len(named.Old), len(named.New))
+	}
+	out := map[int64]int64{}
+	for i, id := range named.Old {
+		out[id] = named.New[i]
+	}
+	return out, nil
 }

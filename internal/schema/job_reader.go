@@ -71,9 +71,9 @@ func newJobColumn(t *event.TableInfo) (*jobColumn, error) {
 }
 
 // ParseJob returns the job of a row, with its StartTs and FinishedTs, or nil
-// if the row does not say that a job has just changed schemas: deletes, jobs
-// that run, failed or did nothing, and the history of jobs that
-// mysql.tidb_ddl_job had before.
+// if the row does not say that a job has changed schemas: deletes, jobs that run
+// (but for those that have changed partitions), failed or did nothing, and the
+// history of jobs that mysql.tidb_ddl_job had before.
 func (r *JobReader) ParseJob(kv *event.RawKV) (*Job, error) {
 	if kv.Op != event.OpPut {
 		return nil, nil
@@ -92,7 +92,7 @@ func (r *JobReader) ParseJob(kv *event.RawKV) (*Job, error) {
 	if job == nil {
 		return nil, nil
 	}
-	if column == r.history && !job.onlyInHistory() || column == r.jobs && job.state != jobStateDone || !job.effective() {
+	if column == r.history && !job.onlyInHistory() || column == r.jobs && job.state != jobStateDone && !job.changedPartitions() || !job.effective() {
 		return nil, nil
 	}
 	job.StartTs, job.FinishedTs = kv.StartTs, kv.CommitTs

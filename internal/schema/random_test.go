@@ -26,6 +26,8 @@ type cluster struct {
 	nextID int64
 	jobID  int64
 	ts     event.Ts
+	// pending is the end of a job that is in progress.
+	pending *jobDef
 }
 
 type clusterTable struct {
@@ -123,6 +125,12 @@ func (c *cluster) newTable(schemaID int64) *clusterTable {
 // step runs one statement and returns its job, or nil if there was nothing to
 // run it on.
 func (c *cluster) step() *jobDef {
+	if j := c.pending; j != nil {
+		c.pending = nil
+		c.ts += event.Ts(c.rnd.IntN(3))
+		j.ts = c.ts
+		return j
+	}
 	steps := []func() *jobDef{
 		c.createSchema, c.dropSchema, c.recoverSchema, c.createTable, c.createTable, c.createTables, c.dropTable,
 		c.recoverTable, c.truncateTable, c.renameTable, c.swapNames, c.alterTable, c.alterTable, c.alterTable,
@@ -317,14 +325,31 @@ func (c *cluster) alterPartitions() *jobDef {
 		if len(t.parts) == 1 {
 			return nil
 		}
+		name := t.parts[i].name
+		if slices.ContainsFunc(t.parts[i+1:], func(p partDef) bool { return p.name == name }) || slices.ContainsFunc(t.parts[:i], func(p partDef) bool { return p.name == name }) {
+			return nil
+		}
 		t.parts = slices.Delete(t.parts, i, i+1)
-		return c.replaced(event.DDLDropPartition, t.id, t)
+		return c.inSteps(c.replaced(event.DDLDropPartition, t.id, t), []any{[]string{name}})
 	case 2:
+		old := t.parts[i].id
 		t.parts[i].id = c.id()
-		return c.replaced(event.DDLTruncatePartition, t.id, t)
+		return c.inSteps(c.replaced(event.DDLTruncatePartition, t.id, t), []any{[]int64{old}, []int64{t.parts[i].id}})
 	}
 	t.parts = append(c.newParts(2), t.parts[i+1:]...)
 	return c.replaced(event.DDLReorganizePartition, t.id, t)
+}
+
+// inSteps returns the step at which a job changes partitions, and leaves its end for
+// later. Some jobs are seen at their end only.
+func (c *cluster) inSteps(end *jobDef, args any) *jobDef {
+	if c.rnd.IntN(3) == 0 {
+		return end
+	}
+	step := *end
+	step.step, step.args, step.table = 1, args, nil
+	c.pending = end
+	return &step
 }
 
 func (c *cluster) exchange() *jobDef {

@@ -251,6 +251,16 @@ func TestParseJobStates(t *testing.T) {
 		{"synced in the table of jobs", jobs, event.DDLAddIndex, object{"state": 6, "version": 50}, false},
 		{"done for nothing", jobs, event.DDLAddColumn, object{"state": 4, "version": 0}, false},
 		{"flashback without a version", jobs, event.DDLFlashbackCluster, object{"state": 4, "version": 0}, true},
+		{"a partition is being dropped, public", jobs, event.DDLDropPartition, object{"state": 1, "step": 5}, false},
+		{"a partition is being dropped, write only", jobs, event.DDLDropPartition, object{"state": 1, "step": 2}, false},
+		{"a partition is being dropped, delete only", jobs, event.DDLDropPartition, object{"state": 1, "step": 1}, true},
+		{"a partition is being dropped, delete reorganization", jobs, event.DDLDropPartition, object{"state": 1, "step": 4}, true},
+		{"a partition is being dropped, paused", jobs, event.DDLDropPartition, object{"state": 9, "step": 4}, true},
+		{"a partition could not be dropped", jobs, event.DDLDropPartition, object{"state": 5, "step": 5}, false},
+		{"a partition is being truncated", jobs, event.DDLTruncatePartition, object{"state": 1, "step": 1}, true},
+		{"a column is being dropped, delete only", jobs, event.DDLDropColumn, object{"state": 1, "step": 1}, false},
+		{"partitions are being reorganized", jobs, event.DDLReorganizePartition, object{"state": 1, "step": 4}, false},
+		{"history of a drop partition", history, event.DDLDropPartition, object{"state": 1, "step": 1}, false},
 		{"fast create table", history, event.DDLCreateTable, object{"state": 6, "version": 50, "local": true}, true},
 		{"fast create tables", history, event.DDLCreateTables, object{"state": 6, "version": 50, "local": true}, true},
 		{"history of a create table", history, event.DDLCreateTable, object{"state": 6, "version": 50, "local": false}, false},
@@ -260,7 +270,7 @@ func TestParseJobStates(t *testing.T) {
 	} {
 		data := marshal(object{
 			"id": 7, "type": tt.tp, "state": tt.json["state"], "local_mode": tt.json["local"],
-			"binlog": object{"SchemaVersion": tt.json["version"]},
+			"schema_state": tt.json["step"], "table_id": 104, "real_start_ts": 100, "binlog": object{"SchemaVersion": tt.json["version"]},
 		})
 		// job_meta is column 5 of the one table and 2 of the other.
 		column := byte(5)

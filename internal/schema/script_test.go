@@ -24,8 +24,9 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 // after # is for the reader.
 //
 //	load ts=100 [keep=schema.table,…]     a snapshot of the schemas and tables below
-//	job 5 "add column" ts=110 schema=2 table=104 [args=JSON] [version=0]
-//	                                      a job that carries what stands below; prints the DDL
+//	job 5 "add column" ts=110 schema=2 table=104 [args=JSON] [version=0] [step=4]
+//	                                      a job that carries what stands below; prints the DDL.
+//	                                      step: it is in progress, in this schema state
 //	complete ts=110                       the last job, with a snapshot of what stands below
 //	advance|forget ts=120
 //	tables ts=110 / lookup id=104 ts=110 / name test.t ts=110
@@ -261,6 +262,9 @@ func (s *script) newJob(positional []string, opts map[string]string, ts event.Ts
 	}
 	if v, ok := opts["table"]; ok {
 		j.tableID = s.number(v)
+	}
+	if v, ok := opts["step"]; ok {
+		j.step = int(s.number(v))
 	}
 	if v, ok := opts["args"]; ok {
 		j.args = json.RawMessage(strings.ReplaceAll(v, "TABLES", string(b.recovered())))

@@ -98,6 +98,7 @@ type jobDef struct {
 	tables        []*tableDef
 	ts            event.Ts
 	noVersion     bool
+	step          int // of a job in progress
 	synced, local bool
 }
 
@@ -117,12 +118,16 @@ func (j *jobDef) json() []byte {
 		binlog["MultipleTableInfos"] = tables
 	}
 	state := 4
-	if j.synced {
+	switch {
+	case j.synced:
 		state = 6
+	case j.step != 0:
+		state = 1
+		binlog["SchemaVersion"] = 0
 	}
 	return marshal(object{
 		"id": j.id, "type": j.tp, "schema_id": j.schemaID, "table_id": j.tableID, "schema_name": strings.ToLower(j.schemaName),
-		"state": state, "raw_args": j.args, "query": j.query, "binlog": binlog, "version": 1, "local_mode": j.local,
+		"state": state, "schema_state": j.step, "real_start_ts": j.ts - 1, "raw_args": j.args, "query": j.query, "binlog": binlog, "version": 1, "local_mode": j.local,
 		"charset": "utf8mb4", "collate": "utf8mb4_bin", "sql_mode": 1436549152,
 	})
 }
