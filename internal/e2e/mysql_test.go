@@ -194,10 +194,7 @@ func TestReplica(t *testing.T) {
 					// Rows that are written twice are two, without a key.
 					c.Except = append(c.Except, "!"+name+".keyless", "!"+name+".moved_keyless")
 				}
-				// While TiDB drops a partition, it puts new rows of its range elsewhere, with
-				// a commit ts below the DDL's. Downstream they are in the partition, and go
-				// with it.
-				w := &workload{db: database(t, name), tables: tables(), seed: seed, keepPartitions: true}
+				w := &workload{db: database(t, name), tables: tables(), seed: seed}
 				if err := w.create(ctx); err != nil {
 					t.Fatal(err)
 				}

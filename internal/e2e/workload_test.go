@@ -171,8 +171,6 @@ type workload struct {
 	wg                         sync.WaitGroup
 	// stop ends it and waits.
 	stop func()
-	// keepPartitions leaves out what drops partitions.
-	keepPartitions bool
 	// altering is held for reading while a DDL is under way.
 	altering sync.RWMutex
 }
@@ -292,10 +290,6 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 		}
 		w.altering.RLock()
 		query := d.next()
-		if w.keepPartitions && strings.Contains(query, " DROP PARTITION ") {
-			w.altering.RUnlock()
-			continue
-		}
 		// One that has begun is not cut off: TiDB would go on with it in the background.
 		_, err := w.db.ExecContext(context.WithoutCancel(ctx), query)
 		w.altering.RUnlock()
@@ -348,13 +342,13 @@ func (d *ddlSession) next() string {
 	case 7:
 		return both(fmt.Sprintf("RENAME TABLE %s TO moved_%s", t, t), fmt.Sprintf("RENAME TABLE moved_%s TO %s", t, t))
 	case 8:
-		return fmt.Sprintf("ALTER TABLE ranged TRUNCATE PARTITION p%d", d.r.IntN(3))
+		return fmt.Sprintf("ALTER TABLE ranged %s PARTITION p%d", []string{"TRUNCATE", "DROP"}[d.r.IntN(2)], d.r.IntN(3))
 	case 9, 10:
 		return both(fmt.Sprintf("CREATE TABLE extra%d (id INT PRIMARY KEY, v INT)", n), fmt.Sprintf("DROP TABLE extra%d", n))
 	}
 	// Only a change that keeps all values: TiDB rewrites rows of others, and those
 	// writes are no changes of rows for change data capture.
-	return both("ALTER TABLE clustered MODIFY COLUMN v BIGINT", "ALTER TABLE ranged DROP PARTITION p1")
+	return "ALTER TABLE clustered MODIFY COLUMN v BIGINT"
 }
 
 // chaos splits and merges regions, moves leaders and cuts streams until ctx ends.

@@ -1,16 +1,16 @@
 // Package schema knows the schema of every table at every ts that a changefeed
 // may still need.
 //
-// [Load] reads all schemas as of one ts from TiDB's meta keys. From then on
-// finished DDL jobs arrive in commit-ts order: [JobReader] decodes them from
-// the rows of mysql.tidb_ddl_job, [Storage.Apply] adds versions and tells what
+// [Load] reads all schemas as of one ts from TiDB's meta keys. From then on DDL
+// jobs arrive in the order of the commit ts at which they took effect, mostly that
+// of their end: [JobReader] decodes them from the rows of mysql.tidb_ddl_job, [Storage.Apply] adds versions and tells what
 // changed, [Storage.Advance] says that no more jobs come up to a ts, and
 // [Storage.Forget] drops the versions below the checkpoint.
 //
 //	storage, err := schema.Load(ctx, reader, startTs, schema.Config{})
 //	jobs, err := storage.JobReader()
 //	...                              // for each row of schema.DDLSpans(), by commit ts:
-//	job, err := jobs.ParseJob(kv)    // nil: not a finished job
+//	job, err := jobs.ParseJob(kv)    // nil: no job took effect
 //	ddl, err := storage.Apply(job)   // nil: nothing changed
 //	storage.Advance(resolvedTs)
 //	...                              // in another goroutine, for a row committed at ts:
@@ -23,9 +23,18 @@
 // binary search, without a lock. A DDL costs a copy of the chains of its own
 // tables, however many other tables there are.
 //
-// A DDL that finished at commit ts c is seen by lookups at c and above. A row
+// A DDL that took effect at commit ts c is seen by lookups at c and above. A row
 // committed at c was written with the schema before it, so rows are looked up
 // at their commit ts minus one.
+//
+// # Steps
+//
+// TiDB changes a schema in steps, each a transaction, so that servers may be one
+// step apart. DDL takes effect here with the last one, but DROP PARTITION and
+// TRUNCATE PARTITION with the one from which on rows go into other partitions than
+// before: a later commit ts would put the DDL after rows that it must not touch. A
+// snapshot from the middle of a job shows tables as they are without it, or with it
+// if it has taken effect.
 //
 // # What is kept
 //

@@ -25,13 +25,15 @@ func FuzzApply(f *testing.F) {
 		`{"type":47,"binlog":{"SchemaVersion":1,"MultipleTableInfos":[{"id":104},null]},"raw_args":[[],[2],[],[104]]}`,
 		`{"type":63,"binlog":{"SchemaVersion":1},"raw_args":[{"RecoverTabsInfo":[null,{}]}]}`,
 		`{"type":63,"binlog":{"SchemaVersion":1},"raw_args":{"recover_info":null}}`,
+		`{"type":20,"state":1,"schema_state":1,"table_id":104,"real_start_ts":1,"raw_args":[["p0"]]}`,
+		`{"type":23,"state":1,"schema_state":4,"table_id":104,"real_start_ts":1,"raw_args":{"old_partition_ids":[106],"new_partition_ids":[105]}}`,
 		`{"type":5,"binlog":{"SchemaVersion":1,"TableInfo":{"id":104,"partition":{"enable":true,"definitions":[{"id":104},{"id":104}]}}}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	m := metaKeys{}
 	m.schema(2, "test")
-	m.table(2, &tableDef{id: 104, name: "p", parts: []partDef{{106, "p0"}}})
+	m.table(2, &tableDef{id: 104, name: "p", parts: []partDef{{106, "p0"}, {107, "p1"}}})
 	m.table(2, &tableDef{id: 105, name: "t"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		job, err := schema.DecodeJob(data)

@@ -40,7 +40,7 @@ const (
 // then answers lookups at ts, and expects the DDL jobs above it.
 //
 // A table that a DDL is changing at ts is what it was before, until that DDL
-// arrives; see Config.ReaderAt.
+// takes effect; see Config.ReaderAt.
 func Load(ctx context.Context, r Reader, ts event.Ts, cfg Config) (*Storage, error) {
 	cfg = cfg.withDefaults()
 	snap, err := readSnapshot(ctx, r, &cfg)

@@ -47,12 +47,6 @@ type ddlWriter struct {
 // session's, such as a partition's bound UNIX_TIMESTAMP('2024-01-01'), is read in
 // Config.TimeZone.
 //
-// DROP PARTITION loses rows that were written while TiDB dropped the partition.
-// TiDB puts new rows of its range into the next partition then, and those of a list
-// into the DEFAULT one, some time before the commit ts of the DDL. Downstream they
-// are in the partition that is dropped. TRUNCATE and REORGANIZE PARTITION lose
-// nothing.
-//
 // The DDL has a connection of its own, without a read timeout if [Open] made the
 // Sink, and may take hours. If that is lost, the server is asked whether it goes on
 // with the statement, which is then waited for; without the privilege to see it,
