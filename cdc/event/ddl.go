@@ -6,9 +6,9 @@ import "time"
 // commit ts at or below its own, and before every row above it.
 type DDL struct {
 	StartTs Ts
-	// CommitTs is the ts at which the new schema took effect: TiDB's job ended then,
-	// except that DROP and TRUNCATE PARTITION take effect before, as soon as rows go
-	// elsewhere than into the old partitions.
+	// CommitTs is the ts at which the new schema took effect: mostly that of the end of
+	// TiDB's job, and for what replaces or drops partitions that of the step from which
+	// on no row goes into the old ones.
 	CommitTs Ts
 	Type     DDLType
 	// JobID is TiDB's id of the DDL job, unique in a cluster.

@@ -43,14 +43,14 @@ func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 	if !job.changedPartitions() {
 		s.mu.jobs.add(job.ID)
 	}
-	if known && len(changes) == 0 && job.hasPartitionStep() {
-		return nil, nil // an earlier step of the job has told
-	}
 	if !known {
 		s.cfg.Logger.Info("ignored a DDL that changes no schema",
 			slog.Int64("job", job.ID), slog.String("type", job.Type.String()),
 			slog.String("commitTs", job.FinishedTs.String()), slog.String("query", job.Query))
 		return nil, nil
+	}
+	if job.hasPartitionStep() && !slices.ContainsFunc(changes, changesPartitions) {
+		return nil, nil // an earlier step of the job has told
 	}
 	ddl := &event.DDL{
 		StartTs: job.StartTs, CommitTs: job.FinishedTs, Type: job.Type, JobID: job.ID, Query: job.Query,
@@ -86,7 +86,8 @@ func (s *Storage) changesLocked(job *Job) (changes []event.TableChange, known bo
 		changes, err = s.renameTablesLocked(job)
 	case event.DDLExchangePartition:
 		changes, err = s.exchangeLocked(job)
-	case event.DDLDropPartition, event.DDLTruncatePartition:
+	case event.DDLDropPartition, event.DDLTruncatePartition,
+		event.DDLReorganizePartition, event.DDLAlterTablePartitioning, event.DDLRemovePartitioning:
 		return s.partitionStepLocked(job)
 	case event.DDLDropTable, event.DDLDropView, event.DDLDropSequence:
 		before := s.tableLocked(job.TableID)

@@ -30,11 +30,11 @@
 // # Steps
 //
 // TiDB changes a schema in steps, each a transaction, so that servers may be one
-// step apart. DDL takes effect here with the last one, but DROP PARTITION and
-// TRUNCATE PARTITION with the one from which on rows go into other partitions than
-// before: a later commit ts would put the DDL after rows that it must not touch. A
-// snapshot from the middle of a job shows tables as they are without it, or with it
-// if it has taken effect.
+// step apart. DDL takes effect here with the last one, but what replaces or drops
+// partitions with the one from which on no row goes into the old ones: a later
+// commit ts would put the DDL after rows that it must not touch, or that are in
+// partitions which nobody knows. A snapshot from the middle of a job has tables as
+// they were before it, or as they are if it has taken effect.
 //
 // # What is kept
 //

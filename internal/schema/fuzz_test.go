@@ -27,6 +27,9 @@ func FuzzApply(f *testing.F) {
 		`{"type":63,"binlog":{"SchemaVersion":1},"raw_args":{"recover_info":null}}`,
 		`{"type":20,"state":1,"schema_state":1,"table_id":104,"real_start_ts":1,"raw_args":[["p0"]]}`,
 		`{"type":23,"state":1,"schema_state":4,"table_id":104,"real_start_ts":1,"raw_args":{"old_partition_ids":[106],"new_partition_ids":[105]}}`,
+		`{"type":64,"state":1,"schema_state":5,"table_id":104,"real_start_ts":1,"raw_args":[["p0"],{"definitions":[{"id":108},{"id":107}]}]}`,
+		`{"type":71,"state":1,"schema_state":5,"table_id":105,"real_start_ts":1,"raw_args":{"part_info":{"new_table_id":106,"definitions":[{"id":106}]}}}`,
+		`{"type":72,"state":1,"schema_state":5,"table_id":104,"real_start_ts":1,"raw_args":[null,{"new_table_id":105,"definitions":[{"id":105}]}]}`,
 		`{"type":5,"binlog":{"SchemaVersion":1,"TableInfo":{"id":104,"partition":{"enable":true,"definitions":[{"id":104},{"id":104}]}}}}`,
 	} {
 		f.Add([]byte(s))

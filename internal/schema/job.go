@@ -19,8 +19,8 @@ const (
 	jobStatePausing     = 10
 )
 
-// Job is a DDL job (TiDB's model.Job) that is finished, or that is in progress and
-// has changed the partitions of its table already.
+// Job is a DDL job (TiDB's model.Job) that has taken effect: it is finished, or in
+// progress and beyond the step at which it is applied.
 type Job struct {
 	ID   int64
 	Type event.DDLType

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/tidbcdc/tidbcdc/cdc/event"
 )
 
 // A job's arguments are a JSON array by position up to TiDB 8.3 (job version 1)
@@ -111,23 +114,50 @@ func (j *Job) recoveredTables() ([]json.RawMessage, bool, error) {
 	return tables, len(tables) > 0 || !info.LoadTablesOnExecute, nil
 }
 
-// droppedPartitions returns the names, in lower case, that DROP PARTITION has in its
-// arguments until it ends.
-func (j *Job) droppedPartitions() (map[string]bool, error) {
-	var named struct {
-		Names []string `json:"part_names"`
-	}
-	if err := j.decodeArgs(&named, &named.Names); err != nil {
+// partitionArgs are what DROP PARTITION and the kinds that reorganize partitions have
+// in their arguments until they end.
+type partitionArgs struct {
+	// Names are those of the old partitions, in lower case.
+	Names []string `json:"part_names"`
+	// New has the new partitions, and the table's new id if it gets one.
+	New struct {
+		Definitions []struct {
+			ID   int64    `json:"id"`
+			Name nameJSON `json:"name"`
+		} `json:"definitions"`
+		TableID int64 `json:"new_table_id"`
+	} `json:"part_info"`
+}
+
+func (j *Job) partitionArgs() (*partitionArgs, error) {
+	a := &partitionArgs{}
+	if err := j.decodeArgs(a, &a.Names, &a.New); err != nil {
 		return nil, err
 	}
-	if len(named.Names) == 0 {
+	keepsID := j.Type == event.DDLDropPartition || j.Type == event.DDLReorganizePartition
+	switch {
+	case keepsID && len(a.Names) == 0:
 		return nil, fmt.Errorf("read arguments of %s: they name no partition", j)
+	case j.Type != event.DDLDropPartition && len(a.New.Definitions) == 0:
+		return nil, fmt.Errorf("read arguments of %s: they have no new partition", j)
+	case !keepsID && a.New.TableID == 0:
+		return nil, fmt.Errorf("read arguments of %s: they have no new table id", j)
 	}
-	out := map[string]bool{}
-	for _, name := range named.Names {
-		out[strings.ToLower(name)] = true
+	return a, nil
+}
+
+// names reports whether a partition is one of the old ones.
+func (a *partitionArgs) names(d event.PartitionDefinition) bool {
+	return slices.Contains(a.Names, strings.ToLower(d.Name))
+}
+
+// added returns the new partitions.
+func (a *partitionArgs) added() []event.PartitionDefinition {
+	var defs []event.PartitionDefinition
+	for _, d := range a.New.Definitions {
+		defs = append(defs, event.PartitionDefinition{ID: d.ID, Name: d.Name.O})
 	}
-	return out, nil
+	return defs
 }
 
 // truncatedPartitions returns, by the old ids of partitions, the new ones that

@@ -102,7 +102,8 @@ func anyTable(*clusterTable) bool      { return true }
 func (c *cluster) newParts(n int) []partDef {
 	parts := make([]partDef, n)
 	for i := range parts {
-		parts[i] = partDef{c.id(), fmt.Sprintf("p%d", i)}
+		id := c.id()
+		parts[i] = partDef{id, fmt.Sprintf("p%d", id)}
 	}
 	return parts
 }
@@ -319,37 +320,47 @@ func (c *cluster) alterPartitions() *jobDef {
 	i := c.rnd.IntN(len(t.parts))
 	switch c.rnd.IntN(4) {
 	case 0:
-		t.parts = append(t.parts, partDef{c.id(), "new"})
+		t.parts = append(t.parts, c.newParts(1)...)
 		return c.replaced(event.DDLAddPartition, t.id, t)
 	case 1:
 		if len(t.parts) == 1 {
 			return nil
 		}
 		name := t.parts[i].name
-		if slices.ContainsFunc(t.parts[i+1:], func(p partDef) bool { return p.name == name }) || slices.ContainsFunc(t.parts[:i], func(p partDef) bool { return p.name == name }) {
-			return nil
-		}
 		t.parts = slices.Delete(t.parts, i, i+1)
-		return c.inSteps(c.replaced(event.DDLDropPartition, t.id, t), []any{[]string{name}})
+		return c.inSteps(1, c.replaced(event.DDLDropPartition, t.id, t), []any{[]string{name}})
 	case 2:
 		old := t.parts[i].id
 		t.parts[i].id = c.id()
-		return c.inSteps(c.replaced(event.DDLTruncatePartition, t.id, t), []any{[]int64{old}, []int64{t.parts[i].id}})
+		return c.inSteps(1, c.replaced(event.DDLTruncatePartition, t.id, t), []any{[]int64{old}, []int64{t.parts[i].id}})
 	}
-	t.parts = append(c.newParts(2), t.parts[i+1:]...)
-	return c.replaced(event.DDLReorganizePartition, t.id, t)
+	old, added := t.parts[:i+1], c.newParts(2)
+	t.parts = slices.Concat(added, t.parts[i+1:])
+	return c.inSteps(5, c.replaced(event.DDLReorganizePartition, t.id, t), reorganizeArgs(old, added, 0))
 }
 
-// inSteps returns the step at which a job changes partitions, and leaves its end for
-// later. Some jobs are seen at their end only.
-func (c *cluster) inSteps(end *jobDef, args any) *jobDef {
+// reorganizeArgs are the arguments of a job that reorganizes partitions, until it ends.
+func reorganizeArgs(old, added []partDef, tableID int64) any {
+	names, defs := []string{}, []object{}
+	for _, p := range old {
+		names = append(names, p.name)
+	}
+	for _, p := range added {
+		defs = append(defs, object{"id": p.id, "name": ciStr(p.name)})
+	}
+	return []any{names, object{"definitions": defs, "new_table_id": tableID}}
+}
+
+// inSteps returns the step at which a job is applied, and leaves its end for later.
+// Some jobs are seen at their end only.
+func (c *cluster) inSteps(step int, end *jobDef, args any) *jobDef {
 	if c.rnd.IntN(3) == 0 {
 		return end
 	}
-	step := *end
-	step.step, step.args, step.table = 1, args, nil
+	j := *end
+	j.step, j.args, j.table = step, args, nil
 	c.pending = end
-	return &step
+	return &j
 }
 
 func (c *cluster) exchange() *jobDef {
@@ -372,13 +383,13 @@ func (c *cluster) partitionBy() *jobDef {
 	if t == nil {
 		return nil
 	}
-	old := t.id
+	old, parts := t.id, t.parts
 	if t.parts != nil && c.rnd.IntN(2) == 0 {
 		t.id, t.parts = c.id(), nil
-		return c.replaced(event.DDLRemovePartitioning, old, t)
+		return c.inSteps(5, c.replaced(event.DDLRemovePartitioning, old, t), reorganizeArgs(parts, []partDef{{t.id, "all"}}, t.id))
 	}
 	t.id, t.parts = c.id(), c.newParts(2)
-	return c.replaced(event.DDLAlterTablePartitioning, old, t)
+	return c.inSteps(5, c.replaced(event.DDLAlterTablePartitioning, old, t), reorganizeArgs(parts, t.parts, t.id))
 }
 
 func (c *cluster) replaceView() *jobDef {
