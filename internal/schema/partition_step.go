@@ -76,7 +76,8 @@ func (s *Storage) partitionStepLocked(job *Job) (changes []event.TableChange, kn
 	changes, known, err = s.replaceLocked(job)
 	for _, c := range changes {
 		if !changesPartitions(c) {
-			// The table is at most known under another id now. Sinks were told of this ts.
+			// The step has told of it, and sinks know this version by its ts. What is new is
+			// the id of the table at most, if the changefeed began in between.
 			c.After.UpdateTs = c.Before.UpdateTs
 		}
 	}
