@@ -67,7 +67,8 @@ func (c *Changefeed) Run(ctx context.Context) error {
 	case err == nil:
 		c.end(StateFinished, nil)
 		return nil
-	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+	case ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || !c.hasBegun()):
+		// Calls of PD and TiKV that are cut off while it starts fail with errors of their own.
 		c.end(StateStopped, nil)
 		return context.Cause(ctx)
 	}
@@ -84,6 +85,13 @@ func (c *Changefeed) begin() error {
 	}
 	c.mu.running, c.mu.state, c.mu.err, c.mu.pipeline, c.mu.catchUp = true, StateNormal, nil, nil, catchUp{}
 	return nil
+}
+
+// hasBegun reports whether Run has come so far that rows may be written.
+func (c *Changefeed) hasBegun() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.pipeline != nil
 }
 
 func (c *Changefeed) end(state State, err error) {
@@ -146,7 +154,10 @@ func (c *Changefeed) run(ctx context.Context) error {
 	if err = group.Wait(); !errors.Is(err, errFinished) {
 		return err
 	}
-	return gc.release(ctx)
+	if err := gc.release(ctx); err != nil {
+		c.log.Warn("the changefeed has finished, but PD keeps changes for it until its safe point expires", "ttl", c.cfg.GCTTL, "error", err)
+	}
+	return nil
 }
 
 // errFinished ends the group of a Run that has reached its target.

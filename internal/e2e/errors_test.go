@@ -133,6 +133,20 @@ func TestRunErrors(t *testing.T) {
 			t.Errorf("state %s after cancellation", got)
 		}
 	})
+	t.Run("cancelled at any time", func(t *testing.T) {
+		why := errors.New("changed my mind")
+		for i := range 60 {
+			feed := newFeed(t, cdc.Config{ID: "cancelled", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: ts, Filter: rules(t, "bad.fine")})
+			runCtx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(time.Duration(i)*500*time.Microsecond, func() { cancel(why) })
+			if err := feed.Run(runCtx); !errors.Is(err, why) {
+				t.Errorf("Run: %v", err)
+			}
+			if st := feed.Status(); st.State != cdc.StateStopped || st.Err != nil {
+				t.Errorf("state %s, error %v", st.State, st.Err)
+			}
+		}
+	})
 	t.Run("a sink that fails for good", func(t *testing.T) {
 		mustExec(t, db, "INSERT INTO fine VALUES (1)")
 		broken := errors.New("broken for good")
@@ -161,7 +175,7 @@ func TestStartTsBeforeGC(t *testing.T) {
 	if err := cluster.SetGCSafePoint(ctx, uint64(ts)); err != nil {
 		t.Fatal(err)
 	}
-	old := ts.Add(-time.Minute)
+	old := ts.Add(-24 * time.Hour) // before what changefeeds of other tests may still hold back
 	err := newFeed(t, cdc.Config{ID: "old", Upstream: up, Sink: validated(t, nil, cdctest.ValidatorConfig{}), StartTs: old}).Run(ctx)
 	wantError(t, err, cdc.ErrStartTsBeforeGC, old.String())
 }
