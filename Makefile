@@ -22,7 +22,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: $(PLAYGROUND) ## show changes flowing from a TiDB that this starts itself; DEMO_SECONDS=n ends it after n seconds
-	@$(GO) build -o bin/ ./examples/demo ./cmd/cdc
+	@CGO_ENABLED=0 $(GO) build -o bin/ ./examples/demo ./cmd/cdc
 	@exec bin/demo -playground $(PLAYGROUND) -cdc bin/cdc
 
 .PHONY: test

@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// build compiles a program of this module and returns its path. what is a
-// package, or a file.
+// build compiles a program of this module, without C as README says, and returns its
+// path. what is a package, or a file.
 func build(t testing.TB, what string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "program")
 	cmd := exec.Command("go", "build", "-o", binary, what)
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", what, err, out)
 	}
