@@ -2,24 +2,21 @@ package mysql_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"log/slog"
-	"math/big"
+	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 
 	"github.com/tidbcdc/tidbcdc/cdc/event"
+	"github.com/tidbcdc/tidbcdc/internal/mariadb"
+	"github.com/tidbcdc/tidbcdc/internal/testpki"
 	"github.com/tidbcdc/tidbcdc/sink"
 	"github.com/tidbcdc/tidbcdc/sink/mysql"
 )
@@ -144,20 +141,65 @@ func TestConnect(t *testing.T) {
 // caFile returns a file with a certificate in PEM.
 func caFile(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	authority, err := testpki.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return authority.CA
+}
+
+// TestTLS: a server that admits only who comes with a certificate of its authority.
+func TestTLS(t *testing.T) {
+	if _, err := mariadb.Find(); err != nil && !mariadb.Required() {
+		t.Skip(err)
+	}
+	authority, err := testpki.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	serverCert, serverKey, err := authority.Sign("server")
+	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	cert, key, err := authority.Sign("client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mariadb.Start(t.Context(), mariadb.Options{Args: []string{"--ssl-ca=" + authority.CA, "--ssl-cert=" + serverCert, "--ssl-key=" + serverKey}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &server{"MariaDB", m.Addr, mariadb.User}
+	db := s.database(t, "secure")
+	shape := shapes[0]
+	mustExec(t, db, shape.create(), "CREATE USER alice IDENTIFIED BY 'secret' REQUIRE X509", "GRANT ALL ON *.* TO alice")
+
+	uri := "mysql+ssl://alice:secret@" + s.addr + "/"
+	certified := "?ssl-cert=" + url.QueryEscape(cert) + "&ssl-key=" + url.QueryEscape(key)
+	out := openURI(t, uri+certified+"&ssl-ca="+url.QueryEscape(authority.CA))
+	u := newUpstream(shape, "secure", rand.New(rand.NewPCG(seed(t), 6)))
+	for range 20 {
+		u.commit()
+		if err := out.WriteRows(t.Context(), u.history[len(u.history)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.verify(t, db, len(u.history))
+
+	for params, want := range map[string]string{
+		"": "Access denied",
+		"?ssl-ca=" + url.QueryEscape(authority.CA):          "Access denied",
+		certified + "&ssl-ca=" + url.QueryEscape(caFile(t)): "certificate signed by unknown authority",
+	} {
+		if _, _, err := openers().Open(t.Context(), uri+params, sink.Config{Logger: logger(t)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error about %q", params, err, want)
+		}
+	}
 }
 
 // TestNew: an embedder's own connections, which need not allow several statements
