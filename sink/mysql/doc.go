@@ -61,7 +61,8 @@
 // Under a global index, rows that move there and back, or pass a unique value on to
 // another partition, within the time that the spans of the two are apart, may still
 // be applied in the wrong order: each span has an order of its own, and nothing here
-// sees both. Under local indexes, which hold the partition's columns, they cannot.
+// sees both. Config.WholeTransactions of package cdc brings them in order. Under local
+// indexes, which hold the partition's columns, they cannot.
 //
 // Sessions have a strict SQL mode that accepts the dates that TiDB accepts, the time
 // zone UTC, READ COMMITTED and no foreign key checks, whatever the server's settings.
