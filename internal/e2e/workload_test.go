@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -290,14 +292,54 @@ func (w *workload) alter(ctx context.Context, r *rand.Rand, session int) {
 		}
 		w.altering.RLock()
 		query := d.next()
-		// One that has begun is not cut off: TiDB would go on with it in the background.
-		_, err := w.db.ExecContext(context.WithoutCancel(ctx), query)
+		err := w.execDDL(ctx, query)
 		w.altering.RUnlock()
 		if err == nil {
 			w.altered.Add(1)
 		} else {
 			w.failed.Add(1)
 		}
+	}
+}
+
+// execDDL executes a statement of DDL. One that has begun is not cut off when ctx ends,
+// because TiDB would go on with it in the background, unless TiDB does not come to its
+// end: it waits for sessions that have used the table, and was seen to do so for ever
+// when the connections of all of them had been closed.
+func (w *workload) execDDL(ctx context.Context, query string) error {
+	ctx = context.WithoutCancel(ctx)
+	patient, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	_, err := w.db.ExecContext(patient, query)
+	if patient.Err() != nil {
+		fmt.Fprintf(os.Stderr, "TiDB does not come to the end of %q (%v). Its sessions:\n", query, err)
+		w.printRows(ctx, "SELECT id, db, command, time, state, LEFT(info, 200) FROM information_schema.processlist")
+		w.printRows(ctx, "ADMIN SHOW DDL JOBS 8")
+	}
+	return err
+}
+
+// printRows prints the answer to a query, for whoever looks for the reason of a failure.
+func (w *workload) printRows(ctx context.Context, query string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	rows, err := w.db.QueryContext(ctx, query)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, query, err)
+		return
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	for err == nil && rows.Next() {
+		err = rows.Scan(into...)
+		fmt.Fprintln(os.Stderr, values)
+	}
+	if err = errors.Join(err, rows.Err()); err != nil {
+		fmt.Fprintln(os.Stderr, query, err)
 	}
 }
 
