@@ -144,7 +144,13 @@ var _ uspd.Client = enginePD{}
 
 var errNotForEngine = errors.New("not served to the engine")
 
-func (e enginePD) GetTS(ctx context.Context) (int64, int64, error) { return e.pd.cli.GetTS(ctx) }
+// GetTS is asked for with a context that never ends, while snapshot reads wait (see
+// engine.awaitCommits): a request that PD's client has lost must not hold up all.
+func (e enginePD) GetTS(ctx context.Context) (int64, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return e.pd.cli.GetTS(ctx)
+}
 
 func (e enginePD) GetGCSafePoint(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
