@@ -72,6 +72,9 @@ func (s *Storage) Apply(job *Job) (*event.DDL, error) {
 // changesLocked returns what a job does to tables, and whether the job is of a
 // kind that touches schemas at all. It changes nothing but the names of schemas.
 func (s *Storage) changesLocked(job *Job) (changes []event.TableChange, known bool, err error) {
+	if job.hasPartitionStep() {
+		return s.partitionStepLocked(job)
+	}
 	switch job.Type {
 	case event.DDLDropSchema:
 		changes, known = s.dropSchemaLocked(job)
@@ -86,9 +89,6 @@ func (s *Storage) changesLocked(job *Job) (changes []event.TableChange, known bo
 		changes, err = s.renameTablesLocked(job)
 	case event.DDLExchangePartition:
 		changes, err = s.exchangeLocked(job)
-	case event.DDLDropPartition, event.DDLTruncatePartition,
-		event.DDLReorganizePartition, event.DDLAlterTablePartitioning, event.DDLRemovePartitioning:
-		return s.partitionStepLocked(job)
 	case event.DDLDropTable, event.DDLDropView, event.DDLDropSequence:
 		before := s.tableLocked(job.TableID)
 		if before == nil {

@@ -3,8 +3,8 @@
 //
 // [Load] reads all schemas as of one ts from TiDB's meta keys. From then on DDL
 // jobs arrive in the order of the commit ts at which they took effect, mostly that
-// of their end: [JobReader] decodes them from the rows of mysql.tidb_ddl_job, [Storage.Apply] adds versions and tells what
-// changed, [Storage.Advance] says that no more jobs come up to a ts, and
+// of their end: [JobReader] decodes them from the rows of mysql.tidb_ddl_job,
+// [Storage.Apply] adds versions and tells what changed, [Storage.Advance] says that no more jobs come up to a ts, and
 // [Storage.Forget] drops the versions below the checkpoint.
 //
 //	storage, err := schema.Load(ctx, reader, startTs, schema.Config{})

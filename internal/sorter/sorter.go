@@ -300,10 +300,11 @@ func (s *Sorter) dueLocked(ts event.Ts) (count, n int) {
 const leastPart = 32 << 10
 
 // cutLocked returns the ts up to which changes should be sorted next, of n that
-// could be. It is less than the resolved ts if an eighth of them are in batches that end there
-// and overlap with few others, as do those of a scan of rows that were written in the order of
-// their keys: records are then needed for an eighth of them at a time, and the
-// first leave sooner. Else nearly all would have to be gone through for every part.
+// could be. It is less than the resolved ts if an eighth of them are in batches that
+// end there and overlap with few others, as do those of a scan of rows that were
+// written in the order of their keys: records are then needed for an eighth of them
+// at a time, and the first leave sooner. Else nearly all would have to be gone
+// through for every part.
 func (s *Sorter) cutLocked(n int) event.Ts {
 	batches := s.mu.batches
 	// Those that are equal stay as they came, which is mostly as they lie in memory: to

@@ -212,18 +212,7 @@ func deliver(t *testing.T, s *server, u *upstream, cfg mysql.Config, transaction
 
 // TestKilledServer kills a server again and again while it is written to.
 func TestKilledServer(t *testing.T) {
-	if _, err := mariadb.Find(); err != nil && !mariadb.Required() {
-		t.Skip(err)
-	}
-	m, err := mariadb.Start(t.Context(), mariadb.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := ownMariaDB(t)
 	s := &server{"MariaDB", m.Addr, mariadb.User}
 	for _, cfg := range []mysql.Config{{SafeUntil: 1, MaxTxnRow: 5, WorkerCount: 4}, {SafeUntil: 1, MaxTxnRow: 5, ExactlyOnce: true, Changefeed: "killed"}} {
 		db := s.database(t, "killed")

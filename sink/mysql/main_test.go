@@ -158,6 +158,24 @@ func (s *server) open(t testing.TB, parameters string) sink.Sink {
 	return openURI(t, s.uri(parameters))
 }
 
+// ownMariaDB starts a server that no other test uses.
+func ownMariaDB(t *testing.T, args ...string) *mariadb.Server {
+	t.Helper()
+	if _, err := mariadb.Find(); err != nil && !mariadb.Required() {
+		t.Skip(err)
+	}
+	m, err := mariadb.Start(t.Context(), mariadb.Options{Args: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
 func openURI(t testing.TB, uri string) sink.Sink {
 	t.Helper()
 	out, closer, err := openers().Open(t.Context(), uri, sink.Config{Changefeed: "test", Logger: logger(t)})

@@ -150,9 +150,6 @@ func caFile(t *testing.T) string {
 
 // TestTLS: a server that admits only who comes with a certificate of its authority.
 func TestTLS(t *testing.T) {
-	if _, err := mariadb.Find(); err != nil && !mariadb.Required() {
-		t.Skip(err)
-	}
 	authority, err := testpki.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -165,15 +162,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mariadb.Start(t.Context(), mariadb.Options{Args: []string{"--ssl-ca=" + authority.CA, "--ssl-cert=" + serverCert, "--ssl-key=" + serverKey}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := ownMariaDB(t, "--ssl-ca="+authority.CA, "--ssl-cert="+serverCert, "--ssl-key="+serverKey)
 	s := &server{"MariaDB", m.Addr, mariadb.User}
 	db := s.database(t, "secure")
 	shape := shapes[0]
